@@ -1,4 +1,4 @@
-//! The rule by which each entry follows the one before.
+//! The rule by which each entry follows its predecessor.
 
 use crate::{
     entry::EntryError,
@@ -7,40 +7,40 @@ use crate::{
     hash::{Hash, ZERO_HASH, leaf_hash},
 };
 
-/// The end of a chain of entries: what the next one must build on.
+/// The end of a chain of entries, which the next entry must continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Chain {
-    /// `seq` of the next entry, and so the number of entries so far.
+    /// `seq` of the next entry, which is also the number of entries so far.
     pub next: u64,
-    /// Leaf hash of the last entry.
+    /// Leaf hash of the last entry; [`ZERO_HASH`] if there is none.
     pub head: Hash,
-    /// Time of the last entry in µs since the Unix epoch.
+    /// Time of the last entry in µs since the Unix epoch; 0 if there is none.
     pub time_us: u64,
 }
 
-/// Why bytes cannot be the next entry.
+/// Why bytes are not the next entry of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// They are no entry at all.
+    /// The bytes are not an entry.
     #[error("entry {seq} cannot be read: {error}")]
     Entry {
-        /// The entry expected here.
+        /// `seq` of the entry that was expected.
         seq: u64,
-        /// What is wrong with it.
+        /// What is wrong with the bytes.
         error: EntryError,
     },
-    /// Its number is not the next.
+    /// The entry has another `seq` than the next one.
     #[error("entry {found} stands where entry {seq} belongs")]
     Seq {
-        /// The entry expected here.
+        /// `seq` of the entry that was expected.
         seq: u64,
-        /// The number found.
+        /// `seq` in the bytes.
         found: u64,
     },
-    /// It names another predecessor.
+    /// The entry's `previous` is not the leaf hash of the last entry.
     #[error("entry {seq} does not follow the entry before it")]
     Previous {
-        /// The entry.
+        /// `seq` of the entry.
         seq: u64,
     },
 }
@@ -49,30 +49,30 @@ impl Chain {
     /// The chain without entries.
     pub const EMPTY: Chain = Chain { next: 0, head: ZERO_HASH, time_us: 0 };
 
-    /// Takes the next entry and returns its leaf hash. Nothing changes when it is refused.
+    /// Appends the next entry and returns its leaf hash.
     ///
     /// # Errors
-    /// When the bytes are no entry, or not the one that follows.
+    /// When the bytes are not an entry, or not the next one; the chain is then unchanged.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Hash, ChainError> {
         let view = self.check(bytes)?;
         self.follow(&view, || leaf_hash(bytes))?;
         Ok(self.head)
     }
 
-    /// Takes the next entry, which need not be decoded or hashed any more. Nothing changes when it is refused.
+    /// Appends the next entry, which was already checked and hashed.
     ///
     /// # Errors
-    /// When it is not the one that follows.
+    /// When it is not the next entry; the chain is then unchanged.
     pub fn push_leaf(&mut self, entry: &Leaf) -> Result<(), ChainError> {
         self.follow(&entry.view(), || entry.hash())
     }
 
-    /// The next entry in these bytes, wherever it belongs.
+    /// Checks that the bytes are an entry, but not that it is the next one.
     pub(crate) fn check<'b>(&self, bytes: &'b [u8]) -> Result<View<'b>, ChainError> {
         View::of(bytes).map_err(|error| ChainError::Entry { seq: self.next, error })
     }
 
-    /// Takes the next entry, which has this leaf hash, if it is the one that follows.
+    /// Appends `entry`, whose leaf hash `leaf` computes, if it is the next one.
     pub(crate) fn follow(&mut self, entry: &View<'_>, leaf: impl FnOnce() -> Hash) -> Result<(), ChainError> {
         let seq = self.next;
         if entry.seq() != seq {

@@ -14,35 +14,35 @@ use crate::{
     note::{KeyKind, Note, NoteError, SigningKey, VerifierKey},
 };
 
-/// A statement that the log `origin` had `size` entries with this root.
+/// The statement that the log `origin` had `size` entries with this root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Name of the log, one line; by custom a URL without scheme.
+    /// Name of the log, one line; by convention a URL without scheme.
     pub origin: String,
-    /// Number of entries.
+    /// Number of entries in the log.
     pub size: u64,
-    /// Root over them.
+    /// Merkle root over these entries.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The statement about this log, size and root.
+    /// A checkpoint with these values.
     #[must_use]
     pub fn new(origin: &str, size: u64, root: Hash) -> Checkpoint {
         Checkpoint { origin: origin.to_owned(), size, root }
     }
 
-    /// The three lines that are signed.
+    /// The text that is signed: origin, size and base64 of the root, a line each.
     #[must_use]
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }
 
-    /// Reads the text of a checkpoint. Lines after the third are allowed by the format, mean nothing and are passed
-    /// over; they must not be empty.
+    /// Parses the text of a checkpoint. Lines after the third are allowed by the format and ignored; they must not be
+    /// empty.
     ///
     /// # Errors
-    /// When it is of another form.
+    /// [`NoteError::Checkpoint`] when the text has another form.
     pub fn parse(text: &str) -> Result<Checkpoint, NoteError> {
         let body = text.strip_suffix('\n').ok_or(NoteError::Checkpoint("it does not end in a newline"))?;
         let mut lines = body.split('\n');
@@ -61,7 +61,7 @@ impl Checkpoint {
         })
     }
 
-    /// The checkpoint as a note signed by the log's own key, in bytes.
+    /// The checkpoint as a note signed by the log's own key.
     ///
     /// # Errors
     /// When the origin is empty or not one line, or the key is a witness's.
@@ -79,10 +79,10 @@ impl Checkpoint {
         Ok(note.to_string().into_bytes())
     }
 
-    /// Reads a signed checkpoint and verifies that `key` has signed it.
+    /// Parses a signed checkpoint and verifies that `key` has signed it.
     ///
     /// # Errors
-    /// When the note is malformed, not signed by `key`, or carries a false signature in its name.
+    /// When the note is malformed, is not signed by `key`, or has an invalid signature with the name and id of `key`.
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Checkpoint, NoteError> {
         let note = Note::parse(note)?;
         verify(&note, key)?;
@@ -90,11 +90,11 @@ impl Checkpoint {
     }
 }
 
-/// Adds the cosignature of a witness that saw this checkpoint at `time_s`, seconds since the Unix epoch. Whoever
-/// cosigns must have checked that the checkpoint is consistent with the one cosigned before.
+/// Adds the cosignature of a witness that saw this checkpoint at `time_s`, in seconds since the Unix epoch. Before
+/// cosigning, the witness must check that the checkpoint is consistent with the last one it cosigned.
 ///
 /// # Errors
-/// When the note is no checkpoint, the key is not a witness's, or the time does not fit 63 bits.
+/// When the note is not a checkpoint, the key is not a witness's, or the time does not fit 63 bits.
 pub fn cosign(note: &[u8], key: &SigningKey, time_s: u64) -> Result<Vec<u8>, NoteError> {
     let mut note = Note::parse(note)?;
     Checkpoint::parse(note.text())?;
@@ -107,11 +107,11 @@ pub fn cosign(note: &[u8], key: &SigningKey, time_s: u64) -> Result<Vec<u8>, Not
     Ok(note.to_string().into_bytes())
 }
 
-/// Verifies that a note is signed by `key`; for a witness, gives the latest time it states, in seconds since the Unix
-/// epoch.
+/// Verifies that a note is signed by `key`. For a witness's key, returns the latest time that its signatures state,
+/// in seconds since the Unix epoch; for a log's key, `None`.
 ///
 /// # Errors
-/// When there is no signature by `key`, or a false one in its name.
+/// When there is no signature by `key`, or an invalid one with its name and id.
 pub fn verify(note: &Note, key: &VerifierKey) -> Result<Option<u64>, NoteError> {
     let mut latest: Result<Option<u64>, _> = Err(NoteError::Unsigned);
     for bytes in note.by(key) {
@@ -133,7 +133,7 @@ pub fn verify(note: &Note, key: &VerifierKey) -> Result<Option<u64>, NoteError> 
     latest
 }
 
-/// What a witness signs.
+/// The text that a witness signs.
 fn cosigned(text: &str, time_s: u64) -> String {
     format!("cosignature/v1\ntime {time_s}\n{text}")
 }

@@ -1,4 +1,4 @@
-//! The three hashes everything else is made of.
+//! The three hashes of the log's format: leaf, node and commitment.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, block_api::compress256};
@@ -6,17 +6,18 @@ use sha2::{Digest as _, Sha256, block_api::compress256};
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// The hash that stands where nothing is: before the first entry, and for a thing that is absent.
+/// The hash that stands for an absent value: before the first entry, and in fields with nothing to commit to.
 pub const ZERO_HASH: Hash = [0; 32];
 
-/// What SHA-256 starts from, FIPS 180-4 §5.3.3.
+/// The initial state of SHA-256, FIPS 180-4 §5.3.3.
 pub(crate) const INITIAL: [u32; 8] =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// RFC 6962 §2.1, `SHA-256(0x00 ‖ entry)`: the leaf of the tree and the link of the chain at once.
+/// RFC 6962 §2.1, `SHA-256(0x00 ‖ entry)`: the entry's leaf in the tree and its link in the chain.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
-    // Only the prefix and the padding (FIPS 180-4 §5.1.1: one bit, zeros, the length in bits) need a copy to stand in.
+    // Copies only the first and the last blocks, for the prefix and the padding (FIPS 180-4 §5.1.1: one bit, zeros,
+    // the length in bits).
     let Some((start, rest)) = entry.split_first_chunk::<63>() else {
         return Sha256::new().chain_update([0x00]).chain_update(entry).finalize().into();
     };
@@ -41,8 +42,8 @@ pub fn leaf_hash(entry: &[u8]) -> Hash {
     to_hash(state)
 }
 
-/// The padded message whose hash is the leaf hash of an entry of `length` bytes, which `write` writes; none if there is no
-/// room for it in `blocks`.
+/// Lays out in `blocks` the padded message whose SHA-256 is the leaf hash of an entry of `length` bytes, which
+/// `write` fills in. `None` if it does not fit.
 pub(crate) fn leaf_message(
     blocks: &mut [[u8; 64]],
     length: usize,
@@ -76,8 +77,7 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     hash_blocks(message.as_chunks().0)
 }
 
-/// The padded message of an inner node, but for its children. It fills two blocks exactly, and need not pass through a
-/// buffer.
+/// The padded message of an inner node, without its children. It fills two blocks exactly, so no buffering is needed.
 pub(crate) const NODE: [u8; 128] = {
     let mut message = [0; 128];
     message[0] = 0x01;
@@ -105,12 +105,12 @@ pub fn empty_root() -> Hash {
     Sha256::digest([]).into()
 }
 
-/// `HMAC-SHA256(salt, digest)`, RFC 2104: binds an entry to a digest that nobody without the salt can guess at.
+/// `HMAC-SHA256(salt, digest)`, RFC 2104: commits an entry to a digest that cannot be guessed without the salt.
 ///
-/// An absent thing is not committed to; it stands as [`ZERO_HASH`].
+/// For an absent value, entries hold [`ZERO_HASH`] instead of a commitment.
 #[must_use]
 pub fn commitment(salt: &[u8; 32], digest: &Hash) -> Hash {
-    // RFC 2104 fills a short key up to the hash's block with zeros.
+    // RFC 2104 pads a short key with zeros to the hash's block size.
     let key: [u8; 64] = core::array::from_fn(|index| salt.get(index).copied().unwrap_or(0));
     let mut mac = Hmac::<Sha256>::new(&key.into());
     mac.update(digest);

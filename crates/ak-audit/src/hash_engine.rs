@@ -1,4 +1,5 @@
-//! SHA-256 and CRC-32C, replaceable by hardware implementations, and hashing of several messages at once.
+//! SHA-256 and CRC-32C, which a host can replace with hardware implementations, and hashing of several messages at
+//! once.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,13 +9,13 @@ use sha2::block_api::compress256;
 
 use crate::hash::{Hash, INITIAL, NODE, ZERO_HASH, leaf_hash, leaf_message, set_children, to_hash};
 
-/// A block of SHA-256.
+/// A block of a SHA-256 message, 64 bytes.
 pub type Block = [u8; 64];
 
 /// CRC-32C (Castagnoli), as in RFC 3720.
 const CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// Blocks of the longest entry that is hashed beside another: 1,014 bytes.
+/// Blocks of the longest entry that is hashed alongside another one: 1,014 bytes.
 const BLOCKS_MAX: usize = 16;
 
 /// Entries whose messages are laid out together.
@@ -23,15 +24,15 @@ const LEAVES_TOGETHER: usize = 8;
 /// Inner nodes whose messages are laid out together.
 const NODES_TOGETHER: usize = 8;
 
-/// How SHA-256 and CRC-32C are computed. The results are the same everywhere; a host whose processor has instructions for
-/// them gives an engine that uses these, from [`Disk::engine`](crate::Disk::engine) and to
+/// Implementations of SHA-256 and CRC-32C; all give the same results. A host whose processor has instructions for
+/// them returns an engine that uses these from [`Disk::engine`](crate::Disk::engine), and passes it to
 /// [`Log::with_engine`](crate::Log::with_engine).
 #[derive(Clone, Copy)]
 pub struct HashEngine {
-    /// Takes as many blocks of one message as of another into their states (FIPS 180-4 §6.2.2). The two do not depend on
-    /// each other: whoever computes them side by side is not held up by the latency of either.
+    /// Compresses an equal number of blocks of two messages into their two states (FIPS 180-4 §6.2.2). The messages
+    /// do not depend on each other, so an implementation can interleave them to hide the latency of each.
     pub compress_two: fn(&mut [[u32; 8]; 2], [&[Block]; 2]),
-    /// CRC-32C of two parts joined.
+    /// CRC-32C of the concatenation of two parts.
     pub crc32c: fn([&[u8]; 2]) -> u32,
 }
 
@@ -42,7 +43,7 @@ impl fmt::Debug for HashEngine {
 }
 
 impl HashEngine {
-    /// The engine of any processor: one message after the other, and tables.
+    /// The engine for any processor: one message after the other, CRC-32C by table.
     pub const PORTABLE: HashEngine = HashEngine {
         compress_two: |[first, second], [left, right]| {
             compress256(first, left);
@@ -62,7 +63,7 @@ impl HashEngine {
         hashes: &mut Vec<Hash>,
     ) {
         let mut entries = entries.into_iter().peekable();
-        // Laid out well before they are read, as the nodes below.
+        // All messages are written before the first one is read, so the processor does not wait for its own stores.
         let mut scratch = [[[0; 64]; BLOCKS_MAX]; LEAVES_TOGETHER];
         while entries.peek().is_some() {
             let mut messages: [&[Block]; LEAVES_TOGETHER] = [&[]; LEAVES_TOGETHER];
@@ -70,7 +71,7 @@ impl HashEngine {
             for ((message, blocks), entry) in messages.iter_mut().zip(&mut scratch).zip(&mut entries) {
                 let laid = leaf_message(blocks, entry.len(), |text| text.copy_from_slice(entry));
                 *message = laid.unwrap_or_default();
-                // What is too long for that is hashed alone.
+                // Entries too long for the message buffer are hashed alone.
                 hashes.push(if message.is_empty() { leaf_hash(entry) } else { ZERO_HASH });
             }
             let hashes = hashes.get_mut(start..).unwrap_or_default();
@@ -92,9 +93,9 @@ impl HashEngine {
         }
     }
 
-    /// Replaces hashes by their parents, two by two; `hashes` has an even length.
+    /// Replaces each pair of hashes by its parent node; `hashes` must have an even length.
     pub(crate) fn parents(&self, hashes: &mut Vec<Hash>) {
-        // Written well before they are read: the processor need not wait for its own stores.
+        // All messages are written before the first one is read, so the processor does not wait for its own stores.
         let mut messages = [NODE; NODES_TOGETHER];
         let count = hashes.len() / 2;
         for start in (0..count).step_by(NODES_TOGETHER) {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn together_is_as_one_by_one() {
         for count in 0..40usize {
-            // Short, long, and too long to be hashed beside another.
+            // Short, long, and too long to be hashed alongside another one.
             let entries: Vec<Vec<u8>> =
                 (0..count).map(|index| vec![index as u8; (index * 389) % 1300]).collect();
             let mut hashes = Vec::new();

@@ -1,15 +1,18 @@
 //! The durable form of the log: records in batches, acknowledged once they are synced.
 //!
-//! A journal is a directory of *segments*. A segment is a header and then batches; a batch is record frames and one
-//! commit frame that states the log's size and root. After each sync a small mark says what was acknowledged, so that
-//! damage to acknowledged data can be told from a write that a crash cut short. `docs/audit-format.md` has every byte.
+//! A journal is a directory of *segments*. A segment is a header followed by batches; a batch is record frames
+//! followed by one commit frame with the log's size and root. After each sync a short *mark* frame records how many
+//! entries were acknowledged, so that recovery can tell damage to acknowledged data from a write that a crash cut
+//! short. `docs/audit-format.md` specifies every byte.
 //!
-//! The life of a journal, as its owner drives it:
-//! 1. [`Journal::open`] recovers whatever the disk holds; look at the [`RecoveryReport`].
-//! 2. [`Journal::records`] from 0 on replays it.
-//! 3. [`Journal::append`] buffers; [`Journal::sync`] makes everything buffered durable, however many waited for it. Where
-//!    that should hold up nobody, [`Journal::begin_sync`] gives the batch out to be written beside.
-//! 4. After any error but [`JournalError::Full`] from `sync` or `finish_sync`, the journal is poisoned: drop it and open it again.
+//! How to use a journal:
+//! 1. [`Journal::open`] recovers the journal on the disk; check its [`RecoveryReport`].
+//! 2. [`Journal::records`] from 0 on gives the records to replay.
+//! 3. [`Journal::append`] buffers records; [`Journal::sync`] makes everything buffered durable in one batch, for any
+//!    number of waiting callers. To keep appending during the write, take the batch with [`Journal::begin_sync`] and
+//!    write it elsewhere.
+//! 4. After any error other than [`JournalError::Full`] from `sync` or `finish_sync`, the journal is poisoned: drop
+//!    it and open it again.
 
 mod cursor;
 mod disk;
@@ -54,14 +57,14 @@ use crate::{
     merkle::tree::Tree,
 };
 
-/// How a journal uses its disk.
+/// How a journal uses its disk: segment size, allocation step and reserve, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// A segment takes no further batch once it has this many bytes.
+    /// The journal starts a new segment once the current one has at least this many bytes; 64 MiB by default.
     pub segment_bytes_max: u64,
-    /// Space is allocated in steps of this many bytes, ahead of need.
+    /// Bytes allocated beyond what is needed, each time a segment has to grow; 4 MiB by default.
     pub allocation_bytes: u64,
-    /// Allocated space that [`Journal::append`] leaves free for [`Journal::append_reserved`].
+    /// Allocated bytes that [`Journal::append`] leaves free for [`Journal::append_reserved`]; 256 KiB by default.
     pub reserve_bytes: u64,
 }
 
@@ -71,10 +74,10 @@ impl Default for Options {
     }
 }
 
-/// Why the journal did not do as asked.
+/// Why a journal operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// There is no space. Nothing changed; the same call succeeds once there is.
+    /// The disk has no space. Nothing changed; the same call succeeds once there is space.
     #[error("no space left for the journal")]
     Full,
     /// A record does not follow its predecessor. Nothing changed.
@@ -83,22 +86,22 @@ pub enum JournalError {
     /// A record, or the genesis, is larger than the format allows. Nothing changed.
     #[error("record or genesis is too large")]
     TooLarge,
-    /// The journal takes no records: it is damaged, or was opened for reading.
+    /// The journal accepts no records: it is damaged, or was opened for reading.
     #[error("journal is read-only")]
     ReadOnly,
-    /// A write or sync failed before: what was not acknowledged may or may not be there. Open the journal again.
+    /// An earlier write or sync failed: unacknowledged records may or may not be on the disk. Open the journal again.
     #[error("journal failed to sync and must be opened again")]
     Poisoned,
-    /// A batch was taken out to be written and was not brought back. Nothing changed.
+    /// A batch from [`Journal::begin_sync`] was not returned to [`Journal::finish_sync`] yet. Nothing changed.
     #[error("a batch is being written")]
     BatchPending,
-    /// There is no such entry, or no longer.
+    /// The journal has no entry with this number: it was pruned, or not written yet.
     #[error(transparent)]
     Missing(#[from] MissingRecord),
-    /// What should be read has changed on disk since it was checked.
+    /// Data on the disk changed after it was checked.
     #[error("entry {seq} changed on disk since it was checked")]
     Changed {
-        /// The entry.
+        /// `seq` of the first entry concerned.
         seq: u64,
     },
     /// The disk failed.
@@ -129,28 +132,29 @@ pub struct Journal<D> {
     options: Options,
     state: State,
     genesis: Genesis,
-    /// The tree's edge before the oldest segment.
+    /// The tree's edge before the oldest segment kept.
     base: Tree,
-    /// The header of the first segment that was read, while those before it were not.
+    /// The header of the first segment that was read, if the segments before it are still unread.
     read_from: Option<Header>,
     segments: Vec<Segment>,
     index: Index,
-    /// Bytes allocated to the last segment.
+    /// Bytes allocated to the newest segment.
     allocated: u64,
-    /// Bytes of records that a new segment must have room for.
+    /// Bytes of records to allocate when a new segment is started, set by [`Journal::expect_bytes`].
     expected: u64,
-    /// Chain and tree with what is buffered.
+    /// Chain and tree, buffered records included.
     chain: Chain,
     tree: TiledTree,
-    /// Room for a mark, and the records of the batch being gathered: frames that do not know their place yet.
+    /// Space for a mark, then the frames of the buffered records, whose offsets are not known yet.
     buffer: Vec<u8>,
-    /// Memory for the next buffer.
+    /// Emptied memory of an earlier batch, to be used for the next buffer.
     spare: Vec<u8>,
-    /// The batch that is ready to be taken out, and whether the one before it is out.
+    /// The batch that [`Journal::begin_sync`] gives next; `out` is true while the previous one is being written.
     closed: Option<Batch>,
     out: bool,
-    /// Size of the log with what is closed, and where in the segment that ends; whether it fills the segment, and whether
-    /// the mark before it is still to be written.
+    /// Size of the log with the closed batches; `tail` is the offset in the newest segment where these end.
+    /// `owes_mark`: the next batch must carry the mark of the one before; `last_full`: the closed batches fill the
+    /// segment.
     closed_size: u64,
     tail: u64,
     owes_mark: bool,
@@ -161,14 +165,14 @@ pub struct Journal<D> {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Opens the journal on `disk` for writing, or begins one with `genesis` where there is none.
+    /// Opens the journal on `disk` for writing, or creates one with `genesis` if there is none.
     ///
-    /// `anchors` are checkpoints the caller kept, whose signatures it has verified: without one, nobody can tell a
-    /// journal from an older or a rewritten copy of it. Damage does not make this fail: the journal is then read-only,
-    /// holds what precedes the damage, and the report names the first bad entry.
+    /// `anchors` are checkpoints that the caller kept and whose signatures it has verified. Without one, an older or
+    /// a rewritten copy of a journal cannot be detected. Damage is not an error: the journal is then read-only and
+    /// holds the entries before the damage, and the report names the first bad entry.
     ///
     /// # Errors
-    /// When another writer holds the disk, or the disk fails.
+    /// When another writer holds the lock, the disk fails, or `genesis.meta` is too long.
     pub fn open(
         mut disk: D,
         genesis: &Genesis,
@@ -191,11 +195,12 @@ impl<D: Disk> Journal<D> {
         Ok((journal, report))
     }
 
-    /// [`Journal::open`] that reads the journal from the segment on that holds entry `from`, and of those before it their sizes
-    /// and headers only. [`Journal::scrub`] then gives what reads them beside. Where anything is amiss, all is read at once.
+    /// [`Journal::open`] without anchors that reads only the segment with entry `from` and the later ones; of earlier
+    /// segments it reads size and header. [`Journal::scrub`] then gives a task that reads these in the background. If
+    /// it finds any fault, it falls back to [`Journal::open`], which reads everything.
     ///
-    /// Until it is scrubbed, proofs that need earlier entries fail as if these were pruned, and to read earlier records takes
-    /// as long as to read their segments.
+    /// Until the scrub is finished, proofs that need earlier entries fail as if these were pruned, and reading an
+    /// earlier record takes as long as reading its segment.
     ///
     /// # Errors
     /// As [`Journal::open`].
@@ -212,8 +217,8 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Opens the journal on `disk` for reading, which needs no lock and changes nothing. A batch that another process
-    /// is writing shows as a torn tail. None if there is no journal.
+    /// Opens the journal on `disk` for reading, which takes no lock and changes nothing. A batch that another process
+    /// is writing appears as a torn tail. `None` if there is no journal.
     ///
     /// # Errors
     /// When the disk fails.
@@ -288,37 +293,37 @@ impl<D: Disk> Journal<D> {
         Ok((journal, report))
     }
 
-    /// What the journal was born with.
+    /// The identity and metadata that the journal was created with.
     #[must_use]
     pub const fn genesis(&self) -> &Genesis {
         &self.genesis
     }
 
-    /// Number of durable entries, those pruned included.
+    /// Number of durable entries, pruned ones included.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.durable
     }
 
-    /// Whether nothing was ever synced.
+    /// Whether the journal has no durable entries.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.durable == 0
     }
 
-    /// Whether records can be appended.
+    /// Whether records can be appended: the journal is neither read-only nor poisoned.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.state == State::Writable
     }
 
-    /// The first entry that is kept.
+    /// `seq` of the first entry that the journal keeps.
     #[must_use]
     pub const fn pruned_below(&self) -> u64 {
         self.base.size()
     }
 
-    /// The end of the chain, with what is buffered: what the next entry must follow.
+    /// The end of the chain, buffered records included; the next entry must follow it.
     #[must_use]
     pub const fn chain(&self) -> Chain {
         self.chain
@@ -330,19 +335,19 @@ impl<D: Disk> Journal<D> {
         self.durable_root
     }
 
-    /// A checkpoint of the durable log, to be signed.
+    /// An unsigned checkpoint of the durable log, for the log named `origin`.
     #[must_use]
     pub fn checkpoint(&self, origin: &str) -> Checkpoint {
         Checkpoint::new(origin, self.durable, self.durable_root)
     }
 
-    /// The disk it stands on.
+    /// The disk that holds the journal.
     #[must_use]
     pub const fn disk(&self) -> &D {
         &self.disk
     }
 
-    /// Gives the disk back; what was not synced is gone.
+    /// Closes the journal and returns the disk. Records that were not synced are lost.
     #[must_use]
     pub fn into_disk(self) -> D {
         self.disk

@@ -1,17 +1,21 @@
-//! A tamper-evident log of decisions: a change to a recorded entry is always detected.
+//! A tamper-evident log of decisions: verification detects every change to a recorded entry.
 //!
-//! An [`Entry`] has one byte form. Its RFC 6962 leaf hash is the next entry's `previous` and a leaf of the Merkle tree, so
-//! one hash for each entry pays for chain and tree. A [`Checkpoint`] is the tree's size and root, signed; whoever keeps one
-//! can tell this log from an older or a rewritten copy. What an entry is about stands beside it in a *body*, to which the
-//! entry holds salted commitments only: a body can be erased, and every proof still holds.
+//! An [`Entry`] has exactly one encoding. Its RFC 6962 leaf hash is both the `previous` field of the next entry and a
+//! leaf of the Merkle tree, so one hash per entry serves the chain and the tree. A [`Checkpoint`] is the tree's size
+//! and root, signed; a reader who keeps one can tell this log from an older or a rewritten copy. The data that an
+//! entry is about is stored beside it in a *body*. The entry holds only salted commitments to the body, so a body can
+//! be erased and every proof still holds.
 //!
 //! Principles:
-//! - Each value has one encoding: a decoder refuses any bytes that the encoder would not write.
-//! - A record is acknowledged once it is synced; damage to acknowledged records is reported by entry, never dropped.
+//! - Each value has one encoding: a decoder rejects any bytes that the encoder would not write.
+//! - A record is acknowledged once it is synced; damage to acknowledged records is reported with the entry's number,
+//!   and such records are never dropped silently.
 //! - Time and entropy are arguments; files are behind the [`Disk`] trait.
-//! - Verification reports the checkpoint it rests on. Without one that was kept elsewhere, a rewritten log goes unnoticed.
+//! - Verification reports the checkpoint that it relies on. Without a checkpoint that was kept elsewhere, it cannot
+//!   detect a rewritten log.
 //!
-//! The types to start from: [`Entry`], what is recorded; [`Log`], a bounded log in memory; [`Journal`], the durable one.
+//! The types to start from: [`Entry`], one recorded decision; [`Log`], a bounded log in memory; [`Journal`], the
+//! durable log.
 //!
 //! # Example
 //!
@@ -43,7 +47,7 @@
 //! }
 //! assert!(log.verify().consistent);
 //!
-//! // Somebody holds a checkpoint, and is shown that entry 3 stands in the log it speaks of.
+//! // Prove to the holder of a checkpoint that entry 3 is in the log.
 //! let key = SigningKey::from_seed("log.example", KeyKind::Log, &[1; 32])?;
 //! let note = log.checkpoint("log.example").sign(&key)?;
 //! let checkpoint = ak_audit::Checkpoint::open(&note, key.verifier())?;
@@ -55,22 +59,23 @@
 //!
 //! # Modules
 //!
-//! **Entries.** `entry` holds [`Entry`] with its enums ([`Kind`], [`Decision`]), and, one file each, the checked bytes of an
-//! entry (`leaf`, `view`) and its JSON and OCSF forms (`json`). `chain` checks that an entry follows its predecessor.
+//! **Entries.** `entry` holds [`Entry`] with its enums ([`Kind`], [`Decision`]) and, in a file each, the checked
+//! bytes of an entry (`leaf`, `view`) and its JSON and OCSF forms (`json`). `chain` checks that an entry follows its
+//! predecessor.
 //!
-//! **The Merkle tree.** `merkle`: the edge that knows the root (`tree`), the tree that proves everything (`full_tree`), the
-//! one that reads the leaves of its tiles from disk (`tiled_tree`), positions and paths of tiles (`tiles`), the making of
-//! proofs (`prover`) and, without allocation, their verification ([`verifier`]). `hash` has the hashes of RFC 6962,
-//! `hash_engine` computes several at once.
+//! **The Merkle tree.** `merkle` holds the right edge, which knows the root (`tree`); the tree that keeps all hashes
+//! and makes proofs (`full_tree`); the tree that reads the leaves of its tiles from disk (`tiled_tree`); positions
+//! and paths of tiles (`tiles`); the algorithm that makes proofs (`prover`); and their verification, which does not
+//! allocate ([`verifier`]). `hash` has the hashes of RFC 6962, and `hash_engine` computes several of them at once.
 //!
-//! **Logs.** `log` is the bounded log in memory; [`journal`] the durable one: segments, frames, group commit, recovery,
-//! export. `query` finds entries in either.
+//! **Logs.** `log` is the bounded log in memory and [`journal`] the durable one: segments, frames, group commit,
+//! recovery, export. `query` finds entries in either.
 //!
-//! **Beside the log.** [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes. [`seal`]: bodies that are
-//! gone once a key is.
+//! **Beside the log.** [`checkpoint`] and [`note`]: C2SP checkpoints, cosignatures and signed notes. [`seal`]: bodies
+//! sealed under keys; destroying a key erases the bodies sealed under it.
 //!
-//! Every byte of every format stands in `docs/audit-format.md`. This crate knows nothing of policies, agents or kernels:
-//! an operation is a number, a body is bytes.
+//! `docs/audit-format.md` specifies every byte of every format. This crate knows nothing of policies, agents or
+//! kernels: to it, an operation is a number and a body is bytes.
 //!
 //! # Directions
 //!

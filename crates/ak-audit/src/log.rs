@@ -12,28 +12,28 @@ use crate::{
     merkle::prover::ProofError,
 };
 
-/// How many entries are hashed at a time when all are verified: as many as stay in a first-level cache.
+/// Entries hashed together by [`Log::verify`]: as many as fit a first-level cache.
 const VERIFY_TOGETHER: usize = 64;
 
-/// One record: the entry that is proven, and the body whose commitments the entry carries.
+/// One record: an entry, which the tree proves, and its body, to which the entry holds commitments.
 ///
-/// To this crate a body is bytes. Cloning shares both.
+/// This crate does not interpret bodies. Clones share the bytes of both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The entry's bytes.
     pub entry: Arc<[u8]>,
-    /// What was committed to.
+    /// The body's bytes; empty after [`Log::erase_body`].
     pub body: Arc<[u8]>,
 }
 
 impl Record {
-    /// Bytes held by entry and body together.
+    /// Bytes of entry and body together.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entry.len().saturating_add(self.body.len())
     }
 
-    /// Whether it holds no bytes; no record that was ever appended does.
+    /// Whether the record has no bytes. A record in a log always has some.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -43,10 +43,10 @@ impl Record {
 /// Why a record cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MissingRecord {
-    /// It was dropped to make room for newer ones.
+    /// The entry was dropped to make room for newer ones.
     #[error("entry was pruned")]
     Pruned,
-    /// The log does not reach so far.
+    /// The log has no entry with this number yet.
     #[error("no such entry")]
     Absent,
 }
@@ -54,39 +54,41 @@ pub enum MissingRecord {
 /// The result of re-hashing all records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// Whether everything kept is what was appended.
+    /// Whether every record that the log keeps is as it was appended.
     pub consistent: bool,
-    /// The first entry that is not.
+    /// `seq` of the first entry that is not as it was appended, or, for [`LogFault::Root`], of the first entry kept.
+    /// `None` if consistent.
     pub first_bad: Option<u64>,
-    /// What is wrong with it.
+    /// What is wrong with that entry. `None` if consistent.
     pub reason: Option<LogFault>,
-    /// Entries below this one are no longer kept; of them only the tree's edge could be checked.
+    /// `seq` of the first entry that the log keeps. For the entries below it, verification checks only the tree's
+    /// edge.
     pub pruned_below: u64,
 }
 
 /// What verification found wrong with an entry, or with the root over all entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LogFault {
-    /// It does not follow its predecessor.
+    /// The entry does not follow its predecessor.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// Its bytes are not those that stand in the tree.
+    /// The entry's bytes hash to another leaf than the tree holds.
     #[error("entry has another hash than the tree holds")]
     Leaf,
-    /// The entries lead to another root.
+    /// The entries lead to another root than the tree has.
     #[error("entries lead to another root")]
     Root,
 }
 
 /// An append-only log in memory that keeps its newest records, up to a number of bytes.
 ///
-/// What is dropped stays proven: the chain and the tree go on over it, and every proof about later entries holds.
+/// Dropped entries stay proven: chain and tree still cover them, and every proof about later entries holds.
 #[derive(Debug, Clone)]
 pub struct Log {
     engine: HashEngine,
     bytes_max: usize,
     bytes: usize,
-    /// The chain as it stood before the oldest record kept.
+    /// The chain before the oldest record that the log keeps.
     base: Chain,
     chain: Chain,
     tree: FullTree,
@@ -94,16 +96,16 @@ pub struct Log {
 }
 
 impl Log {
-    /// What the log counts for each record besides its bytes: its hashes and pointers.
+    /// Bytes that the log counts for each record in addition to [`Record::len`]: its hashes and pointers.
     pub const RECORD_OVERHEAD_BYTES: usize = 128;
 
-    /// An empty log that keeps at most `bytes_max` bytes of records (and always the newest one).
+    /// An empty log that keeps at most `bytes_max` bytes of records, but always the newest record.
     #[must_use]
     pub const fn new(bytes_max: usize) -> Log {
         Log::with_engine(bytes_max, HashEngine::PORTABLE)
     }
 
-    /// [`Log::new`] that computes with `engine`.
+    /// [`Log::new`] with `engine` for SHA-256.
     #[must_use]
     pub const fn with_engine(bytes_max: usize, engine: HashEngine) -> Log {
         Log {
@@ -117,10 +119,11 @@ impl Log {
         }
     }
 
-    /// Appends a record and returns the leaf hash of its entry. The oldest records give way where there is no room.
+    /// Appends a record and returns the leaf hash of its entry. Drops the oldest records if the log then exceeds its
+    /// limit.
     ///
     /// # Errors
-    /// When the entry is not the one that follows; the log is then as it was.
+    /// When the bytes are not an entry, or not the next one; the log is then unchanged.
     pub fn append(&mut self, entry: impl Into<Arc<[u8]>>, body: Arc<[u8]>) -> Result<Hash, ChainError> {
         let record = Record { entry: entry.into(), body };
         let leaf = self.chain.push(&record.entry)?;
@@ -128,7 +131,7 @@ impl Log {
         Ok(leaf)
     }
 
-    /// [`Log::append`] of an entry that need not be decoded or hashed any more.
+    /// [`Log::append`] of an entry that was already checked and hashed.
     ///
     /// # Errors
     /// As [`Log::append`].
@@ -155,7 +158,7 @@ impl Log {
         while self.bytes > self.bytes_max && self.records.len() > 1 {
             let Some(oldest) = self.records.pop_front() else { break };
             self.bytes = self.bytes.saturating_sub(Log::cost(&oldest));
-            // No later entry is compared with the time of one that is gone.
+            // The time is 0 because no later entry is compared with it.
             let head = self.tree.leaf(self.base.next).unwrap_or_default();
             self.base = Chain { next: self.base.next.saturating_add(1), head, time_us: 0 };
         }
@@ -165,13 +168,14 @@ impl Log {
     /// The record of entry `seq`.
     ///
     /// # Errors
-    /// When it was pruned, or never was.
+    /// [`MissingRecord::Pruned`] when it was dropped, [`MissingRecord::Absent`] when the log is shorter.
     pub fn get(&self, seq: u64) -> Result<&Record, MissingRecord> {
         let index = seq.checked_sub(self.base.next).ok_or(MissingRecord::Pruned)?;
         usize::try_from(index).ok().and_then(|index| self.records.get(index)).ok_or(MissingRecord::Absent)
     }
 
-    /// Lets go of the body of entry `seq`, which then is empty. The entry, and all that proves it, stays.
+    /// Drops the body of entry `seq`, which is empty from then on. The entry and all its proofs remain. Does nothing
+    /// if the log does not keep the entry.
     pub fn erase_body(&mut self, seq: u64) {
         let index = seq.checked_sub(self.base.next).and_then(|index| usize::try_from(index).ok());
         if let Some(record) = index.and_then(|index| self.records.get_mut(index)) {
@@ -180,7 +184,7 @@ impl Log {
         }
     }
 
-    /// The records kept with their `seq`, oldest first, and from the other end with `rev`.
+    /// Iterates over the records kept, each with its `seq`, oldest first; `rev` gives the newest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Record)> {
         self.records
             .iter()
@@ -188,25 +192,26 @@ impl Log {
             .map(|(index, record)| (self.base.next.saturating_add(index as u64), record))
     }
 
-    /// Number of entries ever appended; the next one has this `seq`.
+    /// Number of entries ever appended, dropped ones included, which is the `seq` of the next entry.
     #[must_use]
     pub const fn len(&self) -> u64 {
         self.chain.next
     }
 
-    /// Whether nothing was ever appended.
+    /// Whether no entry was ever appended.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.chain.next == 0
     }
 
-    /// The first entry that is kept.
+    /// `seq` of the first entry that the log keeps.
     #[must_use]
     pub const fn pruned_below(&self) -> u64 {
         self.base.next
     }
 
-    /// Leaf hash of the newest entry: what the next one names as `previous`.
+    /// Leaf hash of the newest entry, which the next entry holds as `previous`; [`ZERO_HASH`](crate::ZERO_HASH) if
+    /// there is none.
     #[must_use]
     pub const fn head(&self) -> Hash {
         self.chain.head
@@ -224,29 +229,29 @@ impl Log {
         &self.tree
     }
 
-    /// A checkpoint of the log as it stands, to be signed.
+    /// An unsigned checkpoint of the log's present size and root, for the log named `origin`.
     #[must_use]
     pub fn checkpoint(&self, origin: &str) -> Checkpoint {
         Checkpoint::new(origin, self.len(), self.root())
     }
 
-    /// Proves that entry `seq` stands in the log of the first `size` entries.
+    /// Makes the proof that entry `seq` is in the log of the first `size` entries (RFC 6962 §2.1.1).
     ///
     /// # Errors
-    /// When there is no such entry or size, or it was pruned.
+    /// When `seq` is not below `size`, the log is smaller than `size`, or the entry was dropped.
     pub fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, ProofError> {
         self.tree.inclusion_proof(seq, size)
     }
 
-    /// Proves that the log of `new` entries begins with the log of `old`.
+    /// Makes the proof that the log of `new` entries begins with the log of `old` entries (RFC 6962 §2.1.2).
     ///
     /// # Errors
-    /// When there are no such sizes, or the hashes needed were pruned.
+    /// When `old` is 0 or above `new`, the log is smaller than `new`, or the hashes needed were dropped.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.tree.consistency_proof(old, new)
     }
 
-    /// Hashes everything kept anew and compares it with the chain, the tree and the root.
+    /// Hashes every record kept again and compares the results with the chain, the tree and the root.
     #[must_use]
     pub fn verify(&self) -> VerifyReport {
         let fault = self.first_fault();
@@ -270,7 +275,8 @@ impl Log {
             self.engine.leaf_hashes(records.iter().map(|record| &*record.entry), &mut leaves);
             for (record, leaf) in records.iter().zip(&leaves) {
                 let seq = chain.next;
-                // The tree tells a changed entry from its unchanged successor.
+                // Checked first: a changed entry would otherwise be reported at its unchanged successor, which names
+                // another hash.
                 if self.tree.kept_leaf(seq) != Some(leaf) {
                     return Some((seq, LogFault::Leaf));
                 }

@@ -1,4 +1,4 @@
-//! C2SP signed notes: a text, and who signed it (<https://c2sp.org/signed-note>).
+//! C2SP signed notes: a text with signatures (<https://c2sp.org/signed-note>).
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::fmt;
@@ -7,46 +7,46 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _};
 use sha2::{Digest as _, Sha256};
 
-/// The longest note that is read.
+/// The longest note that [`Note::parse`] accepts, in bytes.
 pub const NOTE_BYTES_MAX: usize = 1 << 20;
 
 /// The most signatures a note may carry.
 pub const SIGNATURES_MAX: usize = 100;
 
-/// What a key signs; its number stands in the key and in its id.
+/// What a key signs: a log's notes, or a witness's cosignatures. Its number is part of the key's text and id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum KeyKind {
-    /// The text of a note, by the log itself.
+    /// The key of a log, which signs the text of a note.
     Log = 0x01,
-    /// The text of a checkpoint together with a time, by a witness (<https://c2sp.org/tlog-cosignature>).
+    /// The key of a witness, which signs the text of a checkpoint with a time (<https://c2sp.org/tlog-cosignature>).
     Witness = 0x04,
 }
 
 /// What is wrong with a note, a key or a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoteError {
-    /// The bytes are no signed note.
+    /// The bytes are not a signed note.
     #[error("not a signed note: {0}")]
     Malformed(&'static str),
-    /// The text is no verifier key.
+    /// The text is not a verifier key, or the key is of the wrong kind.
     #[error("not a verifier key: {0}")]
     Key(&'static str),
-    /// The name cannot name a key.
+    /// The name is not allowed for a key.
     #[error("key name is empty or has a space, a plus sign or a control character")]
     Name,
-    /// The note is not signed by the key asked for.
+    /// The note has no signature by the given key.
     #[error("no signature by the key")]
     Unsigned,
-    /// There is a signature in the key's name, and it is false.
+    /// A signature with the key's name and id is invalid.
     #[error("signature does not verify")]
     Forged,
-    /// The text of the note is no checkpoint.
+    /// The text of the note is not a checkpoint.
     #[error("not a checkpoint: {0}")]
     Checkpoint(&'static str),
 }
 
-/// A named Ed25519 key that signs. Its secret is wiped when it is dropped and never printed.
+/// A named Ed25519 key that signs. Its secret is wiped on drop and never printed.
 pub struct SigningKey {
     secret: ed25519_dalek::SigningKey,
     public: VerifierKey,
@@ -59,29 +59,29 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key of this name and kind with this RFC 8032 seed, 32 bytes of entropy that nobody else knows.
+    /// The key with this name, kind and RFC 8032 seed: 32 bytes of secret entropy.
     ///
     /// # Errors
-    /// When `name` cannot name a key.
+    /// [`NoteError::Name`] when the name is not allowed for a key.
     pub fn from_seed(name: &str, kind: KeyKind, seed: &[u8; 32]) -> Result<SigningKey, NoteError> {
         let secret = ed25519_dalek::SigningKey::from_bytes(seed);
         let public = VerifierKey::new(name, kind, secret.verifying_key())?;
         Ok(SigningKey { secret, public })
     }
 
-    /// The key that verifies what this one signs.
+    /// The key that verifies this key's signatures.
     #[must_use]
     pub const fn verifier(&self) -> &VerifierKey {
         &self.public
     }
 
-    /// Signs `message` as it stands.
+    /// Signs `message` without further framing.
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.secret.sign(message).to_bytes()
     }
 }
 
-/// A named Ed25519 key that verifies: `name+id+base64(kind ‖ key)` as text.
+/// A named Ed25519 key that verifies; as text, `name+id+base64(kind ‖ key)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
     name: String,
@@ -103,10 +103,10 @@ impl VerifierKey {
         Ok(VerifierKey { name: name.to_owned(), kind, id: [a, b, c, d], key })
     }
 
-    /// Reads a verifier key from its text.
+    /// Parses a verifier key from its text.
     ///
     /// # Errors
-    /// When it is malformed, of another algorithm, or its id is not that of the key.
+    /// When the text is malformed, the algorithm is unknown, or the id does not match the key.
     pub fn parse(text: &str) -> Result<VerifierKey, NoteError> {
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
@@ -128,19 +128,19 @@ impl VerifierKey {
         Ok(verifier)
     }
 
-    /// The name it signs under.
+    /// The key's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it signs.
+    /// The kind of key.
     #[must_use]
     pub const fn kind(&self) -> KeyKind {
         self.kind
     }
 
-    /// RFC 8032 verification without its leeways: no weak keys, one encoding for each signature.
+    /// RFC 8032 verification in its strict form: no weak keys, one encoding for each signature.
     pub(crate) fn accepts(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
@@ -154,18 +154,19 @@ impl fmt::Display for VerifierKey {
     }
 }
 
-/// One signature line.
+/// One signature line of a note.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoteSignature {
     /// Name of the key.
     pub name: String,
     /// Id of the key.
     pub id: [u8; 4],
-    /// The signature in the form that the key's kind gives it.
+    /// The signature, in the format of the key's kind.
     pub bytes: Vec<u8>,
 }
 
-/// A text with signatures. The text means nothing until [`verify`](crate::checkpoint::verify) has found a signature.
+/// A text with signatures (C2SP signed-note). Do not trust the text before [`verify`](crate::checkpoint::verify) has
+/// accepted a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     text: String,
@@ -173,7 +174,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// A note with this text, not signed by anybody yet.
+    /// A note with this text and no signatures.
     ///
     /// # Errors
     /// When the text does not end in a newline, or holds a control character other than newlines.
@@ -185,10 +186,10 @@ impl Note {
         Ok(Note { text, signatures: Vec::new() })
     }
 
-    /// Reads a note: a text, an empty line, signature lines. Signatures are not verified by this.
+    /// Parses a note: a text, an empty line, signature lines. Does not verify the signatures.
     ///
     /// # Errors
-    /// When the bytes are not of that form, or exceed [`NOTE_BYTES_MAX`] or [`SIGNATURES_MAX`].
+    /// When the bytes have another form, or exceed [`NOTE_BYTES_MAX`] or [`SIGNATURES_MAX`].
     pub fn parse(bytes: &[u8]) -> Result<Note, NoteError> {
         if bytes.len() > NOTE_BYTES_MAX {
             return Err(NoteError::Malformed("it is too long"));
@@ -215,7 +216,7 @@ impl Note {
         &self.text
     }
 
-    /// Every signature line, known key or not, in the order in which they stand.
+    /// All signature lines in their order, whether their keys are known or not.
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures

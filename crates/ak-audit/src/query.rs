@@ -1,4 +1,4 @@
-//! Finding entries: by time, agent, operation, decision, rule, a page at a time, from either end.
+//! Finding entries by time, agent, operation, decision and rule, one page at a time, from either end.
 
 use alloc::vec::Vec;
 
@@ -8,27 +8,27 @@ use crate::{
     log::{Log, Record},
 };
 
-/// A filter for entries. The default finds everything, newest first.
+/// A filter over entries. The default matches every entry, newest first.
 ///
-/// Only what stands in the entry itself can be asked for here; the target, of which an entry holds a commitment only, is
-/// for the `keep` function of [`Log::query`] and [`Journal::query`] to judge, which sees the body.
+/// It compares only fields of the entry. An entry holds just a commitment to its target, so a query by target needs
+/// the `keep` function of [`Log::query`] or [`Journal::query`], which is given the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Query<'q> {
-    /// Only this agent's.
+    /// Only entries of this agent.
     pub agent: Option<&'q str>,
-    /// Only this operation.
+    /// Only entries of this operation.
     pub operation: Option<u16>,
-    /// Only decided like this.
+    /// Only entries with this decision.
     pub decision: Option<Decision>,
-    /// Only decided by this rule.
+    /// Only entries whose deciding rule has this id.
     pub rule: Option<&'q str>,
-    /// Not earlier than this, in µs since the Unix epoch.
+    /// Only entries at or after this time, in µs since the Unix epoch.
     pub since_us: Option<u64>,
-    /// Earlier than this, in µs since the Unix epoch.
+    /// Only entries before this time, in µs since the Unix epoch.
     pub until_us: Option<u64>,
-    /// In which order.
+    /// The order of the results.
     pub order: Order,
-    /// Where the page before ended: [`Page::cursor`].
+    /// Continues after the page that gave this [`Page::cursor`]; `None` for the first page.
     pub cursor: Option<u64>,
 }
 
@@ -45,14 +45,14 @@ pub enum Order {
 /// One page of the results of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// What was found, with its `seq`.
+    /// The matching records, each with its `seq`.
     pub records: Vec<(u64, Record)>,
-    /// The cursor for the next page; `None` after the last.
+    /// The cursor for the next page; `None` on the last page.
     pub cursor: Option<u64>,
 }
 
 impl Query<'_> {
-    /// Whether an entry is what is looked for.
+    /// Whether an entry matches all conditions; the cursor is not one of them.
     #[must_use]
     pub fn matches(&self, entry: &Entry<'_>) -> bool {
         self.agent.is_none_or(|agent| agent == entry.agent)
@@ -63,7 +63,7 @@ impl Query<'_> {
             && self.until_us.is_none_or(|until| until > entry.time_us)
     }
 
-    /// Whether a block may hold what is looked for.
+    /// Whether a block may hold a matching entry.
     fn may_match(&self, block: &Block) -> bool {
         self.agent.is_none_or(|agent| block.holds.agent(agent))
             && self.operation.is_none_or(|operation| block.holds.operation(operation))
@@ -73,7 +73,7 @@ impl Query<'_> {
             && self.until_us.is_none_or(|until| until > block.time_first_us)
     }
 
-    /// Whether `seq` lies beyond the cursor.
+    /// Whether `seq` comes after the cursor in this query's order.
     fn is_ahead(&self, seq: u64) -> bool {
         self.cursor.is_none_or(|cursor| match self.order {
             Order::NewestFirst => seq < cursor,
@@ -82,7 +82,7 @@ impl Query<'_> {
     }
 }
 
-/// A page in the making.
+/// A page being filled.
 struct PageBuilder<'q, K> {
     query: &'q Query<'q>,
     limit: usize,
@@ -92,16 +92,16 @@ struct PageBuilder<'q, K> {
 
 impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> PageBuilder<'q, K> {
     fn new(query: &'q Query<'q>, limit: usize, keep: K) -> PageBuilder<'q, K> {
-        // An empty page could not say where to go on.
+        // A page without records could not give a cursor.
         PageBuilder { query, limit: limit.max(1), keep, page: Page { records: Vec::new(), cursor: None } }
     }
 
-    /// Takes the next record in order; false once the page is full and there is more.
+    /// Adds the next record in order if it matches; false once the page is full and there is another match.
     fn take(&mut self, seq: u64, record: &Record) -> bool {
         if !self.query.is_ahead(seq) {
             return true;
         }
-        // Whatever is kept was decoded when it came in.
+        // Every record kept was checked when it was appended.
         let Ok(entry) = Entry::decode(&record.entry) else { return true };
         if !self.query.matches(&entry) || !(self.keep)(&entry, &record.body) {
             return true;
@@ -116,7 +116,7 @@ impl<'q, K: FnMut(&Entry<'_>, &[u8]) -> bool> PageBuilder<'q, K> {
 }
 
 impl Log {
-    /// At most `limit` (0 counts as 1) of the records kept that `query` and `keep` accept.
+    /// The next at most `limit` (0 counts as 1) records kept that match `query` and for which `keep` returns true.
     pub fn query(
         &self,
         query: &Query<'_>,
@@ -133,11 +133,11 @@ impl Log {
 }
 
 impl<D: Disk> Journal<D> {
-    /// At most `limit` (0 counts as 1) of the durable records that `query` and `keep` accept. Blocks of entries in which
-    /// there is certainly nothing are not read.
+    /// The next at most `limit` (0 counts as 1) durable records that match `query` and for which `keep` returns true.
+    /// Blocks whose filter excludes a match are not read.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When a record changed on disk, or the disk fails.
     pub fn query(
         &self,
         query: &Query<'_>,

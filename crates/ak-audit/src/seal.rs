@@ -1,15 +1,17 @@
-//! Bodies that can be erased: each is sealed under the keys of all whom it is about, and gone with any one of the keys.
+//! Bodies that can be erased: each is sealed under the keys of all its subjects, and cannot be opened once any one of
+//! these keys is destroyed.
 //!
 //! | bytes | sealed body, little-endian |
 //! |---|---|
-//! | 1 | 1; a body that is about nobody who could be erased is 0 and the body as it is |
+//! | 1 | 1; or 0 for a body without subjects, followed by the body itself |
 //! | 2 | *n*, the number of keys, at least 1 |
 //! | 8*n* | their ids, strictly ascending |
 //! | … | ChaCha20-Poly1305 (RFC 8439) of the body: nonce of zeros, all of the above as associated data |
 //! | 16 | its tag |
 //!
-//! The AEAD's key is `HMAC-SHA256(K, context)`, the context being the leaf hash of the body's entry; *K* is the one key, or
-//! the SHA-256 of several in the order of their ids. A leaf commits to its body, so no key and nonce meet twice.
+//! The AEAD's key is `HMAC-SHA256(K, context)`, where the context is the leaf hash of the body's entry. *K* is the
+//! key itself if there is one, else the SHA-256 of the keys in the order of their ids. A leaf commits to its body, so
+//! no two bodies are sealed under the same key and nonce.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -22,24 +24,24 @@ use sha2::{Digest as _, Sha256};
 
 use crate::hash::{Hash, commitment};
 
-/// Most keys of one body.
+/// The most keys that one body can be sealed under.
 pub const KEYS_MAX: usize = u16::MAX as usize;
 
 const PLAIN: u8 = 0;
 const SEALED: u8 = 1;
 
-/// One subject's key: 32 bytes that nobody could guess. Destroy all copies of it to erase what is sealed under it.
+/// The key of one subject: 32 secret random bytes. Destroying all copies of it erases every body sealed under it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BodyKey(Hash);
 
 impl BodyKey {
-    /// A key of these bytes.
+    /// A key with these bytes.
     #[must_use]
     pub const fn new(bytes: Hash) -> BodyKey {
         BodyKey(bytes)
     }
 
-    /// Its bytes, to be kept where they can be destroyed.
+    /// The key's bytes, to be stored where they can be destroyed.
     #[must_use]
     pub const fn as_bytes(&self) -> &Hash {
         &self.0
@@ -58,24 +60,24 @@ impl Drop for BodyKey {
     }
 }
 
-/// Why a body stays closed.
+/// Why a sealed body cannot be opened, or a body not be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// These are no bytes that [`seal`] makes, or its keys do not ascend or are too many.
+    /// The bytes are not what [`seal`] makes, or the ids of the keys do not ascend, or there are too many keys.
     #[error("not a body, sealed or plain")]
     Form,
-    /// A key it needs is not there: it was erased.
+    /// A key that the body needs was destroyed.
     #[error("key {id} is gone")]
     Erased {
-        /// The key's id.
+        /// Id of the missing key.
         id: u64,
     },
-    /// The key is not the one, or the body or its context was changed.
+    /// The key is wrong, or the body or its context was changed.
     #[error("the body does not open: it was changed, or its key was")]
     Changed,
 }
 
-/// Seals a body under these keys, whose ids ascend; without keys it stays plain.
+/// Seals a body under these keys, given in ascending order of their ids; without keys the body stays plain.
 ///
 /// # Errors
 /// [`SealError::Form`] when the ids do not ascend, or there are more than [`KEYS_MAX`].
@@ -92,16 +94,17 @@ pub fn seal(keys: &[(u64, &BodyKey)], context: &Hash, body: &[u8]) -> Result<Vec
     out.extend_from_slice(&count.to_le_bytes());
     keys.iter().for_each(|(id, _)| out.extend_from_slice(&id.to_le_bytes()));
     let cipher = cipher(keys.iter().map(|(_, key)| *key), context);
-    // Only a message of 256 GiB would be too long for the cipher.
+    // The cipher rejects only messages of 256 GiB or more.
     let sealed = cipher.encrypt(&Default::default(), Payload { msg: body, aad: &out });
     out.extend(sealed.map_err(|_| SealError::Form)?);
     Ok(out)
 }
 
-/// The ids of the keys that a sealed body needs, ascending; none for a plain body.
+/// The ids of the keys that a sealed body needs, in the order stored; empty for a plain body. Their order is checked
+/// by [`open`] alone.
 ///
 /// # Errors
-/// [`SealError::Form`] when [`seal`] makes no such bytes.
+/// [`SealError::Form`] when the bytes do not start as [`seal`] makes them.
 pub fn key_ids(sealed: &[u8]) -> Result<Vec<u64>, SealError> {
     match sealed.split_first().ok_or(SealError::Form)? {
         (&PLAIN, _) => Ok(Vec::new()),
@@ -114,10 +117,10 @@ pub fn key_ids(sealed: &[u8]) -> Result<Vec<u64>, SealError> {
     }
 }
 
-/// Opens what [`seal`] made; `key` gives the key of an id while there is one.
+/// Opens a body that [`seal`] made; `key` returns the key with an id, or `None` if it was destroyed.
 ///
 /// # Errors
-/// [`SealError`].
+/// Any [`SealError`].
 pub fn open<'k>(
     sealed: &[u8],
     context: &Hash,
@@ -145,7 +148,7 @@ pub fn open<'k>(
     cipher(keys.into_iter(), context).decrypt(&Default::default(), payload).map_err(|_| SealError::Changed)
 }
 
-/// The cipher for one body.
+/// The cipher for one body, whose key derives from `keys` and `context`.
 fn cipher<'k>(mut keys: impl ExactSizeIterator<Item = &'k BodyKey>, context: &Hash) -> ChaCha20Poly1305 {
     let mut whole = match (keys.len(), keys.next()) {
         (1, Some(key)) => key.0,

@@ -1,4 +1,4 @@
-//! The catalog: what is declared of types, which objects are of them, and in what order their values are.
+//! The catalog: the declarations of types, the objects of each type, and the order of their values.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -11,26 +11,26 @@ use crate::key::Key;
 use crate::object::{Content, Object};
 use crate::owned::Owned;
 
-/// A secondary index: the objects of one type by the value at one pointer, then by place.
+/// A secondary index: the objects of one type, ordered by the value at one pointer, then by index in the table.
 pub(crate) type Index = Owned<(Key, u32)>;
 
-/// What is known of types.
+/// The declared types, and the live objects by type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
-    /// The live objects.
+    /// Indexes of the live objects.
     objects: Owned<u32>,
-    /// The live objects of each type that has any.
+    /// Indexes of the live objects of each type that has any.
     members: BTreeMap<Text, Owned<u32>>,
-    /// The types of which anything is declared for everybody.
+    /// The types with a schema for everybody or with secondary indexes.
     declared: BTreeMap<Text, Declared>,
-    /// The schemas that agents registered for their delegation trees, by the type's name, then by the agent's.
+    /// The schemas that agents registered for themselves and their descendants, by type name, then by agent.
     scoped: BTreeMap<Text, BTreeMap<Text, Schema>>,
     /// The size of the schemas of each delegation tree; those for everybody are under the empty name.
     delegation_trees: BTreeMap<Text, SchemaUsage>,
     schema_usage: SchemaUsage,
 }
 
-/// What limits on types count: how many, and the memory of their schemas.
+/// The number of schemas and their memory, which the limits on types count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SchemaUsage {
     pub(crate) types: usize,
@@ -57,30 +57,30 @@ impl From<&Schema> for SchemaUsage {
     }
 }
 
-/// The agent without a parent that a scope descends from.
+/// The name of the root agent of a scope's delegation tree.
 fn delegation_tree(scope: &str) -> &str {
     scope.split_once('/').map_or(scope, |(first, _)| first)
 }
 
-/// What is declared of a type.
+/// The declarations of one type.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declared {
-    /// What its objects' contents must satisfy.
+    /// The schema for everybody.
     pub(crate) schema: Option<Schema>,
     pub(crate) indexes: BTreeMap<Pointer, Index>,
 }
 
-/// What is declared of types, without the objects that indexes hold.
+/// The declarations of all types, without the contents of their indexes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declarations {
-    /// For everybody: the type's name, its schema, the pointers of its indexes. Ascending.
+    /// Type name, schema for everybody, pointers of the secondary indexes; ascending.
     pub(crate) types: Vec<(Text, Option<Schema>, Vec<Pointer>)>,
-    /// By agents: scope, type name, schema. Ascending by type name, then by scope.
+    /// Schemas of agents: scope, type name, schema; ascending by type name, then by scope.
     pub(crate) scoped: Vec<(Text, Text, Schema)>,
 }
 
 impl Catalog {
-    /// A copy of what is declared.
+    /// A copy of all declarations.
     pub(crate) fn declarations(&self) -> Declarations {
         let types = self.declared.iter().map(|(name, declared)| {
             (name.clone(), declared.schema.clone(), declared.indexes.keys().cloned().collect())
@@ -89,12 +89,12 @@ impl Catalog {
         Declarations { types: types.collect(), scoped: scoped.collect() }
     }
 
-    /// The live objects of a type.
+    /// Indexes of all live objects.
     pub(crate) fn objects(&self) -> &Owned<u32> {
         &self.objects
     }
 
-    /// The live objects of a type.
+    /// Indexes of the live objects of a type.
     pub(crate) fn members(&self, type_name: &str) -> Option<&Owned<u32>> {
         self.members.get(type_name)
     }
@@ -103,7 +103,7 @@ impl Catalog {
         self.declared.get(type_name)?.indexes.get(pointer)
     }
 
-    /// The schema that was registered in exactly this scope.
+    /// The schema registered in exactly this scope.
     pub(crate) fn schema(&self, scope: &str, type_name: &str) -> Option<&Schema> {
         match scope {
             "" => self.declared.get(type_name)?.schema.as_ref(),
@@ -125,8 +125,8 @@ impl Catalog {
             .flat_map(|(name, scopes)| scopes.iter().map(move |(scope, schema)| (&**scope, name, schema)))
     }
 
-    /// The schemas that an owner's objects of a type must satisfy: everybody's, then those of the owner's lineage,
-    /// root first.
+    /// The schemas that an owner's objects of a type must satisfy: the one for everybody, then those of the owner's
+    /// lineage, root first.
     pub(crate) fn applicable(&self, owner: &str, type_name: &str) -> impl Iterator<Item = &Schema> {
         let global = self.declared.get(type_name).and_then(|declared| declared.schema.as_ref());
         let scopes = self.scoped.get(type_name);
@@ -149,7 +149,7 @@ impl Catalog {
         }
     }
 
-    /// Drops a schema; returns whether there was one.
+    /// Removes a schema; returns whether there was one.
     pub(crate) fn remove_schema(&mut self, scope: &str, type_name: &str) -> bool {
         let removed = if scope.is_empty() {
             let removed = self.declared.get_mut(type_name).and_then(|declared| declared.schema.take());
@@ -201,12 +201,12 @@ impl Catalog {
         self.declared.values().map(|declared| declared.indexes.len()).sum()
     }
 
-    /// The type's name, shared with the objects of the type.
+    /// The type's name, sharing memory with the objects of that type.
     pub(crate) fn shared_name(&self, name: &str) -> Text {
         self.members.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone())
     }
 
-    /// Takes up a new object.
+    /// Adds a new object.
     pub(crate) fn add(&mut self, index: u32, object: &Object) {
         self.objects.add(object.owner(), index);
         match self.members.get_mut(&**object.type_name()) {
@@ -218,7 +218,7 @@ impl Catalog {
         }
     }
 
-    /// Gives up an object that is live no more.
+    /// Removes an object that is no longer live.
     pub(crate) fn remove(&mut self, index: u32, object: &Object) {
         self.objects.remove(object.owner(), &index);
         if let Some(members) = self.members.get_mut(&**object.type_name()) {
@@ -232,7 +232,7 @@ impl Catalog {
         }
     }
 
-    /// Follows a write to an object that still has its old content.
+    /// Updates the secondary indexes for a write to an object that still has its old content.
     pub(crate) fn update(&mut self, index: u32, object: &Object, after: &Content) {
         for (pointer, entries) in self.indexes_of(object) {
             let (before, after) = (key(object.content(), pointer), key(after, pointer));
@@ -252,7 +252,7 @@ impl Catalog {
         self.declared.entry(name).or_default().indexes.insert(pointer.clone(), entries);
     }
 
-    /// Drops an index; returns whether there was one.
+    /// Removes a secondary index; returns whether there was one.
     pub(crate) fn remove_index(&mut self, type_name: &str, pointer: &Pointer) -> bool {
         let Some(declared) = self.declared.get_mut(type_name) else { return false };
         let removed = declared.indexes.remove(pointer).is_some();
@@ -261,7 +261,7 @@ impl Catalog {
     }
 }
 
-/// Whether the content satisfies the schema. Raw bytes satisfy none.
+/// Checks that the content satisfies the schema. Raw bytes satisfy none.
 pub(crate) fn satisfies(
     schema: &Schema,
     type_name: &str,
@@ -288,7 +288,7 @@ pub(crate) fn satisfies(
     })
 }
 
-/// What an object is ordered by.
+/// The key by which an index orders an object.
 pub(crate) fn key(content: &Content, pointer: &Pointer) -> Key {
     Key::of(content.as_json().and_then(|document| document.pointer(pointer)))
 }

@@ -1,4 +1,4 @@
-//! Changes to objects: as they are reported ([`Change`]) and as they are staged before a commit.
+//! Changes to objects: as reported ([`Change`]), and as staged before a commit.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,51 +9,51 @@ use smallvec::SmallVec;
 use crate::handle::Handle;
 use crate::object::{Object, Revision};
 
-/// What one operation does to one object.
+/// The effect of one operation on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which object.
+    /// Handle of the object.
     pub handle: Handle,
-    /// What happens to it.
+    /// The kind of change.
     pub action: Action,
-    /// Its version afterwards.
+    /// The object's version after the change.
     pub version: u64,
-    /// Who owns it.
+    /// Name of the object's owner.
     pub owner: Text,
-    /// By how many bytes [`Usage::bytes`](crate::Usage::bytes) changes, history included.
+    /// The change of [`Usage::bytes`](crate::Usage::bytes) in bytes, history included.
     pub bytes_delta: i64,
 }
 
-/// What can happen to an object.
+/// The kinds of change: alloc, write, delete, erase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The object is created.
     Alloc,
-    /// It gets another content or other labels.
+    /// The object gets new content or new labels.
     Write,
-    /// It becomes a tombstone.
+    /// The object becomes a tombstone.
     Delete,
-    /// It goes for good, with its history and without a tombstone.
+    /// The object is removed for good, with its history and without a tombstone.
     Erase,
 }
 
 /// The changes of a plan.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    /// Objects that are created or changed, ascending by index, none twice.
+    /// Objects to create or change, in ascending order of their indexes, each at most once.
     pub(crate) edits: Vec<Edit>,
-    /// The indexes of objects that become tombstones after that, in this order.
+    /// Indexes of the objects that become tombstones afterwards, in this order.
     pub(crate) deaths: Vec<u32>,
 }
 
-/// What is to happen to one object before it dies, if it does.
+/// The staged changes of one object.
 #[derive(Debug)]
 pub(crate) struct Edit {
     pub(crate) handle: Handle,
-    /// The object is created.
+    /// The object to create; `None` if it already exists.
     pub(crate) born: Option<Box<Object>>,
-    /// It gets new revisions.
+    /// The new revisions of the object.
     pub(crate) revisions: SmallVec<[Revision; 1]>,
-    /// It becomes a tombstone.
+    /// Whether the object becomes a tombstone after the other changes.
     pub(crate) dies: bool,
 }

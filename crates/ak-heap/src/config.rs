@@ -2,77 +2,79 @@
 
 use ak_json::Limits;
 
-/// Live objects by default.
+/// Default of [`HeapConfig::objects_max`].
 pub const OBJECTS_MAX: u64 = 1 << 20;
-/// Bytes of live objects and their history by default.
+/// Default of [`HeapConfig::bytes_max`].
 pub const BYTES_MAX: u64 = 1 << 30;
-/// Earlier revisions kept for each object by default.
+/// Default of [`HeapConfig::history_max`].
 pub const HISTORY_MAX: usize = 8;
-/// Tombstones by default.
+/// Default of [`HeapConfig::tombstones_max`].
 pub const TOMBSTONES_MAX: usize = 1 << 16;
-/// Bytes kept readable behind tombstones by default.
+/// Default of [`HeapConfig::tombstone_bytes_max`].
 pub const TOMBSTONE_BYTES_MAX: u64 = 64 << 20;
-/// Operations in one patch by default.
+/// Default of [`HeapConfig::patch_ops_max`].
 pub const PATCH_OPS_MAX: usize = 10_000;
-/// Operations in one batch by default.
+/// Default of [`HeapConfig::batch_ops_max`].
 pub const BATCH_OPS_MAX: usize = 1_000;
-/// Labelled subtrees of one object by default.
+/// Default of [`HeapConfig::labelled_max`].
 pub const LABELLED_MAX: usize = 256;
-/// Registered types by default.
+/// Default of [`HeapConfig::types_max`].
 pub const TYPES_MAX: usize = 1_024;
-/// Of these, types that agents cannot register, by default.
+/// Default of [`HeapConfig::types_reserved`].
 pub const TYPES_RESERVED: usize = 256;
-/// Types that one agent and its descendants may register together by default.
+/// Default of [`HeapConfig::types_per_delegation_tree_max`].
 pub const TYPES_PER_DELEGATION_TREE_MAX: usize = 64;
-/// Bytes of memory that compiled schemas may take by default.
+/// Default of [`HeapConfig::type_bytes_max`].
 pub const TYPE_BYTES_MAX: usize = 128 << 20;
-/// Of these, bytes that agents cannot take, by default.
+/// Default of [`HeapConfig::type_bytes_reserved`].
 pub const TYPE_BYTES_RESERVED: usize = 32 << 20;
-/// Bytes of memory that the compiled schemas of one agent and its descendants may take by default.
+/// Default of [`HeapConfig::type_bytes_per_delegation_tree_max`].
 pub const TYPE_BYTES_PER_DELEGATION_TREE_MAX: usize = 8 << 20;
-/// Units of [`Work`](ak_json::Work) for one request: 20 ms or less in a release build, also for what is priced least well.
+/// Units of [`Work`](ak_json::Work) for one request: at most 20 ms in a release build, even for the operations whose
+/// price is least accurate.
 pub const REQUEST_WORK: u64 = 1_250_000;
-/// Secondary indexes by default.
+/// Default of [`HeapConfig::indexes_max`].
 pub const INDEXES_MAX: usize = 64;
-/// Objects on one page of a query by default.
+/// Default of [`HeapConfig::page_objects_max`].
 pub const PAGE_OBJECTS_MAX: usize = 1_000;
-/// Objects looked at for one page of a query by default.
+/// Default of [`HeapConfig::scan_objects_max`].
 pub const SCAN_OBJECTS_MAX: usize = 100_000;
-/// Bytes of a schema's compact JSON text.
+/// The most bytes that a schema may have as compact JSON text.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
-/// Bytes of a type's or an owner's name.
+/// The most bytes that the name of a type or an owner may have.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// The limits of one [`Heap`](crate::Heap). What would break one is refused and changes nothing.
+/// The limits of one [`Heap`](crate::Heap). An operation that would exceed one fails and changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeapConfig {
     /// Live objects.
     pub objects_max: u64,
     /// Bytes of live objects, history included: the sum of [`Content::size`](crate::Content::size) over every
-    /// revision that can be read.
+    /// readable revision.
     pub bytes_max: u64,
-    /// Earlier revisions kept for each object; older ones are dropped by the write that exceeds this.
+    /// Earlier revisions kept for each object; a write that exceeds this drops the oldest.
     pub history_max: usize,
-    /// Deleted objects that are remembered; older ones are forgotten by the delete that exceeds this. It forgets up to
-    /// eight; where that does not make room, the object just deleted is forgotten.
+    /// Tombstones of deleted objects; a delete that exceeds this drops the oldest, up to eight. If that is not
+    /// enough, the object just deleted gets no tombstone.
     pub tombstones_max: usize,
-    /// Bytes of deleted objects that stay readable by version, beside `bytes_max`.
+    /// Bytes of deleted objects that stay readable by version, counted apart from `bytes_max`.
     pub tombstone_bytes_max: u64,
     /// Operations in one patch.
     pub patch_ops_max: usize,
     /// Operations in one batch.
     pub batch_ops_max: usize,
-    /// Subtrees of one object with labels of their own; beyond, they are joined into the whole object's.
+    /// Subtrees of one object with labels of their own; with more, all labels are joined into those of the whole
+    /// object.
     pub labelled_max: usize,
     /// Registered types, in all scopes.
     pub types_max: usize,
-    /// Of these, how many are kept for the scope of everybody.
+    /// How many of these types only the scope of everybody can use.
     pub types_reserved: usize,
     /// Types in the scopes of one agent without a parent and all its descendants.
     pub types_per_delegation_tree_max: usize,
-    /// Bytes of memory of compiled schemas, as [`Schema::memory_bytes`](ak_json::Schema::memory_bytes) counts them.
+    /// Memory of all compiled schemas in bytes, as [`Schema::memory_bytes`](ak_json::Schema::memory_bytes) counts it.
     pub type_bytes_max: usize,
-    /// Of these, how many are kept for the scope of everybody.
+    /// How many of these bytes only the scope of everybody can use.
     pub type_bytes_reserved: usize,
     /// Bytes of compiled schemas in the scopes of one agent without a parent and all its descendants.
     pub type_bytes_per_delegation_tree_max: usize,
@@ -80,9 +82,9 @@ pub struct HeapConfig {
     pub indexes_max: usize,
     /// Objects on one page of a query.
     pub page_objects_max: usize,
-    /// Objects looked at for one page of a query; each 4 KiB of content count as one more.
+    /// Objects examined for one page of a query; every 4 KiB of an object's content count as one more.
     pub scan_objects_max: usize,
-    /// What one object's content may be; `bytes_max` holds for raw bytes too.
+    /// Limits on the content of one object; `bytes_max` holds for raw bytes too.
     pub content: Limits,
 }
 

@@ -6,7 +6,7 @@
 //! | slot | `31 ‖ u32 generation ‖ state ‖ …`; *state* is 0 free, 1 live, 2 tombstone, 3 retired |
 //! | … live or tombstone | `u64 order of death` (0 while live) `‖ owner ‖ type name ‖ u64 version ‖ u32 count ‖` the kept revisions' digests, oldest first |
 //! | node | `32 ‖` digests of up to 16 slots or nodes; the slots in the order of their indexes |
-//! | catalog | `34 ‖`, for each type of which anything is declared, in order: its name, the digest of its schema (zeros without one), `u32 count ‖` the pointers of its indexes, as texts, in order |
+//! | catalog | `34 ‖`, for each type with a schema for everybody or indexes, in order: its name, the digest of its schema (zeros without one), `u32 count ‖` the pointers of its indexes, as texts, in order |
 //! | … where agents registered types | `u32 count ‖`, for each, ascending: type name, scope, the digest of its schema |
 //! | heap | `33 ‖ u32 slots ‖ u64 deaths ‖ catalog ‖` root node |
 //!
@@ -28,11 +28,11 @@ use crate::slots::{Slot, State};
 use crate::snapshot::Image;
 
 impl Heap {
-    /// The digest of everything that can be seen through the heap: objects, labels, history, tombstones, and which
-    /// handle comes next. Limits are no part of it.
+    /// The digest of everything visible through the heap: objects, labels, history, tombstones, and the next handle.
+    /// Limits are not part of it.
     ///
-    /// Equal heaps have equal digests, however they came about. It costs time for what changed since the last call,
-    /// times the logarithm of the heap's size.
+    /// Equal heaps have equal digests, whatever operations led to them. Takes time in proportion to the changes since
+    /// the last call, times the logarithm of the heap's size.
     pub fn digest(&mut self) -> Digest {
         let mut touched = self.slots.take_touched();
         touched.sort_unstable();
@@ -44,7 +44,7 @@ impl Heap {
 }
 
 impl Image {
-    /// [`Heap::digest`] of the heap as it was. It costs time for the whole of it.
+    /// [`Heap::digest`] of the heap when the image was made. Takes time in proportion to the whole heap.
     pub fn digest(&self) -> Digest {
         let slots = self.table.iter().map(|(index, kept)| (index as usize, slot(kept)));
         let root = DigestTree::default().update(slots.collect());

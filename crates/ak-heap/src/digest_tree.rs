@@ -4,17 +4,18 @@ use alloc::vec::Vec;
 
 use ak_json::Digest;
 
-/// Digests under one node.
+/// Number of digests under one node.
 const WIDTH: usize = 16;
 
-/// A Merkle tree over the slots: level 0 are their digests, each level above has one for 16 of the level below.
+/// A Merkle tree over the slots: level 0 has their digests, and each level above has one digest for 16 of the level
+/// below.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DigestTree {
     levels: Vec<Vec<Digest>>,
 }
 
 impl DigestTree {
-    /// Sets the digests of slots, ascending by index, and returns the root's.
+    /// Sets the digests of some slots, given in ascending order of their indexes, and returns the digest of the root.
     pub(crate) fn update(&mut self, slots: Vec<(usize, Digest)>) -> Digest {
         let mut changed = slots;
         let mut height = 0;

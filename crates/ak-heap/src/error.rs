@@ -1,4 +1,4 @@
-//! Why the heap refuses. A refusal changes nothing.
+//! The reasons for which a heap operation fails. A failed operation changes nothing.
 
 use alloc::string::String;
 use core::fmt;
@@ -8,25 +8,25 @@ use ak_json::{OutOfWork, Text};
 use crate::handle::Handle;
 use crate::patch::PatchError;
 
-/// Why the heap refused an operation.
+/// Why a heap operation failed; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeapError {
-    /// No such object, or no such version of it.
+    /// There is no such object, or no such version of it.
     #[error("no object {handle}: {absence}")]
     NotFound {
-        /// Which was asked for.
+        /// The handle asked for.
         handle: Handle,
-        /// Why it is not there.
+        /// Why the object or version cannot be read.
         absence: Absence,
     },
-    /// The object has another version than the caller expected.
+    /// The object has another version than the caller expects.
     #[error("object {handle} has version {actual}, not {expected}")]
     Conflict {
-        /// Which object.
+        /// Handle of the object.
         handle: Handle,
-        /// The version the caller expected.
+        /// The version that the caller expects.
         expected: u64,
-        /// The version it has.
+        /// The version that the object has.
         actual: u64,
     },
     /// The patch does not apply.
@@ -35,21 +35,21 @@ pub enum HeapError {
     /// The object holds raw bytes, which cannot be patched.
     #[error("object {handle} holds raw bytes, not JSON")]
     NotJson {
-        /// Which object.
+        /// Handle of the object.
         handle: Handle,
     },
-    /// The heap would hold more than it may.
+    /// The heap would exceed a quota.
     #[error("the heap would hold more than {max} {quota}")]
     Quota {
-        /// Of what.
+        /// The quota.
         quota: Quota,
-        /// How much it may hold.
+        /// Its limit, in objects or bytes.
         max: u64,
     },
-    /// One thing would be larger than a limit of [`HeapConfig`](crate::HeapConfig).
+    /// A size would exceed a limit of [`HeapConfig`](crate::HeapConfig).
     #[error("{limit} exceeds {max}")]
     Limit {
-        /// What is limited.
+        /// The quantity that is limited.
         limit: &'static str,
         /// The limit.
         max: u64,
@@ -60,28 +60,28 @@ pub enum HeapError {
     /// The content does not satisfy the schema of its type.
     #[error("content of type {type_name} breaks '{keyword}' at \"{instance_path}\"")]
     Schema {
-        /// The type.
+        /// Name of the type.
         type_name: Text,
-        /// Where in the content, as a JSON Pointer.
+        /// JSON Pointer to the violating value in the content.
         instance_path: String,
-        /// The keyword of the schema that does not hold there.
+        /// The keyword of the schema that the value violates.
         keyword: String,
     },
-    /// A pattern of the schema of its type decides about the content, and
-    /// [cannot be judged](ak_json::Schema::unjudged).
+    /// Whether the content satisfies the schema of its type depends on a pattern that [cannot be
+    /// evaluated](ak_json::Schema::unjudged) in linear time.
     #[error("content of type {type_name} cannot be judged by '{keyword}' at \"{instance_path}\"")]
     Unjudged {
-        /// The type.
+        /// Name of the type.
         type_name: Text,
-        /// Where in the content, as a JSON Pointer.
+        /// JSON Pointer to the value in the content.
         instance_path: String,
-        /// The keyword of the schema that may not hold there.
+        /// The keyword of the schema with that pattern.
         keyword: String,
     },
     /// A batch refers to an object that no earlier operation of it creates.
     #[error("operation {operation} is not an earlier alloc of this batch")]
     NotCreated {
-        /// Which operation should have created it.
+        /// Position in the batch of the operation that should have created it.
         operation: usize,
     },
     /// A name is empty or longer than [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX).
@@ -89,23 +89,23 @@ pub enum HeapError {
     Name(&'static str),
 }
 
-/// Why a handle or version cannot be read.
+/// Why a handle or version cannot be read: unknown, deleted or not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// No object ever had the handle.
     Unknown,
     /// The object was deleted.
     Deleted {
-        /// The version that the deletion made; unknown once the tombstone is forgotten.
+        /// The version that the deletion made; `None` once the tombstone is dropped.
         version: Option<u64>,
     },
-    /// The object is or was there, but this version of it is not kept.
+    /// The object exists or existed, but this version of it is not kept.
     Version {
         /// The version asked for.
         version: u64,
         /// The oldest version kept.
         oldest: u64,
-        /// The newest version there ever was.
+        /// The newest version that ever existed.
         newest: u64,
     },
 }
@@ -123,7 +123,7 @@ impl fmt::Display for Absence {
     }
 }
 
-/// The quotas of a heap.
+/// The quotas of a heap: objects and bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
     /// Live objects.

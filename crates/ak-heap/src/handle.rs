@@ -1,15 +1,15 @@
-//! Names of objects.
+//! Handles, which identify objects.
 
 use core::fmt;
 use core::str::FromStr;
 
-/// The name of one object, for ever: `generation << 32 | index`.
+/// The number of one object, never used for another one: `generation << 32 | index`.
 ///
-/// The index says where the object stands, the generation which of the objects that stood there one after another
-/// is meant. No two objects of a heap ever share a handle. Generations begin at 1, so 0 names nothing.
+/// The index is the object's position in the heap's table. The generation tells apart the objects that have had this
+/// index one after another. Generations begin at 1, so 0 identifies nothing.
 ///
-/// Written as `0x` and lower-case hexadecimal digits; [`FromStr`] reads that form back, with leading zeros and
-/// upper-case digits too.
+/// Written as `0x` and lower-case hexadecimal digits; [`FromStr`] parses that form, with leading zeros and upper-case
+/// digits too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(u64);
 
@@ -19,12 +19,12 @@ pub struct Handle(u64);
 pub struct HandleError;
 
 impl Handle {
-    /// The handle with this number. Whether it names an object, only a heap can tell.
+    /// The handle with this number. Only a heap can tell whether there is such an object.
     pub const fn from_raw(raw: u64) -> Handle {
         Handle(raw)
     }
 
-    /// The number.
+    /// The handle's number.
     pub const fn raw(self) -> u64 {
         self.0
     }
@@ -37,7 +37,7 @@ impl Handle {
         (self.0 >> 32) as u32
     }
 
-    /// Its place in the table, which another object has once this one is gone for good.
+    /// The object's position in the heap's table, which another object can get once this one is removed for good.
     pub const fn index(self) -> u32 {
         self.0 as u32
     }
@@ -48,7 +48,7 @@ impl FromStr for Handle {
 
     fn from_str(text: &str) -> Result<Handle, HandleError> {
         let digits = text.strip_prefix("0x").ok_or(HandleError)?;
-        // `from_str_radix` would also take a sign.
+        // `from_str_radix` would accept a sign too.
         if digits.len() > 16 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err(HandleError);
         }

@@ -1,4 +1,4 @@
-//! The heap itself: reading it, and doing what plans say.
+//! The heap itself: reading it, and committing plans.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,10 +19,10 @@ use crate::slots::{Slots, State};
 use crate::usage::Usage;
 use crate::usage::{Ledger, Tombstones};
 
-/// A store of typed, versioned objects.
+/// A store of typed, versioned, labelled objects.
 ///
-/// Changes go through a [`Plan`](crate::Plan), which says what would happen before it does; [`alloc`](Self::alloc),
-/// [`write`](Self::write) and [`delete`](Self::delete) commit theirs at once. The heap is a function of the changes
+/// Changes go through a [`Plan`](crate::Plan), which tells their effects before they happen; [`alloc`](Self::alloc),
+/// [`write`](Self::write) and [`delete`](Self::delete) plan and commit at once. The heap is a function of the changes
 /// made to it: the same ones in the same order give the same handles, the same errors and the same digest.
 ///
 /// A clone is a snapshot in memory: it shares all content with the heap.
@@ -33,18 +33,18 @@ pub struct Heap {
     pub(crate) ledger: Ledger,
     pub(crate) tombstones: Tombstones,
     pub(crate) catalog: Catalog,
-    /// The label map of every object without labels.
+    /// The label map that all objects without labels share.
     unlabelled: Arc<SealedLabels>,
     pub(crate) digests: DigestTree,
-    /// Contents that can no longer be read, which the next commits free.
+    /// Contents that cannot be read any more, freed step by step by later commits.
     drop_queue: DropQueue,
-    /// The objects whose tombstones the newest commit dropped.
+    /// Handles of the objects whose tombstones the newest commit dropped.
     dropped_tombstones: Vec<Handle>,
 }
 
-/// Tombstones that one deletion may push out. If there is no room then, the deleted object leaves none.
+/// Tombstones that one deletion may drop. If that does not make enough space, the deleted object gets no tombstone.
 const EVICTIONS_MAX: usize = 8;
-/// Items of removed contents that each commit frees, and one more for each [`BYTES_PER_DROPPED_ITEM`] bytes that it adds.
+/// Items of removed contents that each commit frees, plus one for each [`BYTES_PER_DROPPED_ITEM`] bytes that it adds.
 const DROPPED_ITEMS: usize = 8_192;
 const BYTES_PER_DROPPED_ITEM: u64 = 2;
 
@@ -80,23 +80,23 @@ impl Heap {
         }
     }
 
-    /// The limits.
+    /// The heap's limits.
     pub fn config(&self) -> &HeapConfig {
         &self.config
     }
 
-    /// The live object behind a handle.
+    /// The live object with this handle.
     ///
     /// # Errors
-    /// [`HeapError::NotFound`], which says whether there ever was one.
+    /// [`HeapError::NotFound`], which tells whether the object ever existed.
     pub fn read(&self, handle: Handle) -> Result<&Object, HeapError> {
         self.slots.live(handle)
     }
 
-    /// An object as it was at a version, also after its deletion, as far as history is kept.
+    /// An object's revision of this version, even after its deletion, as long as the history keeps it.
     ///
     /// # Errors
-    /// [`HeapError::NotFound`], which says which versions are kept.
+    /// [`HeapError::NotFound`], which tells the versions that are kept.
     pub fn read_at(&self, handle: Handle, version: u64) -> Result<&Revision, HeapError> {
         let object = self.slots.any(handle)?;
         object.revision(version).ok_or_else(|| {
@@ -121,29 +121,29 @@ impl Heap {
         self.tombstones.usage()
     }
 
-    /// Objects whose tombstones the newest commit dropped because a limit on tombstones was exceeded. Nothing is known
-    /// of them any more.
+    /// Handles of the objects whose tombstones the newest commit dropped because a limit on tombstones was exceeded.
+    /// The heap knows nothing about them any more.
     pub fn dropped_tombstones(&self) -> &[Handle] {
         &self.dropped_tombstones
     }
 
-    /// How many objects were ever deleted.
+    /// Number of objects ever deleted.
     pub(crate) fn deaths(&self) -> u64 {
         self.tombstones.deaths()
     }
 
-    /// Every live object, in the order of their places in the table.
+    /// Iterates over every live object, in the order of their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (Handle, &Object)> {
         self.slots.iter().filter_map(|(index, _)| self.slots.live_at(index))
     }
 
-    /// An object or the tombstone of one: whatever may still be read of it in some version.
+    /// The object with this handle, live or as a tombstone; `None` if no version of it can be read.
     pub fn any(&self, handle: Handle) -> Option<&Object> {
         self.slots.any(handle).ok()
     }
 
-    /// Every live object and every tombstone of an owner, in the order of their places in the table. Those of others cost
-    /// nothing.
+    /// Handles of every live object and every tombstone of an owner, in the order of their indexes. The time does not
+    /// depend on objects of other owners.
     pub fn owned_by(&self, owner: &str) -> Vec<Handle> {
         let of = [owner];
         let live = self.catalog.objects().range(Some(&of), .., false);
@@ -154,17 +154,18 @@ impl Heap {
         places.into_iter().filter_map(handle).collect()
     }
 
-    /// The live objects of a type, in the order of their places in the table. Objects of other types cost nothing.
+    /// Iterates over the live objects of a type, in the order of their indexes. The time does not depend on objects
+    /// of other types.
     pub fn of_type(&self, type_name: &str) -> impl Iterator<Item = (Handle, &Object)> {
         let members = self.catalog.members(type_name).into_iter().flat_map(|members| members.all());
         members.filter_map(|index| self.slots.live_at(*index))
     }
 
-    /// Erases an object or a tombstone for good, with all versions. What they held is freed by and by, or at once by whoever
-    /// takes it with [`take_drop_queue`](Self::take_drop_queue).
+    /// Removes an object or a tombstone for good, with all versions. Later commits free their contents step by step;
+    /// the caller can take and free them at once with [`take_drop_queue`](Self::take_drop_queue).
     ///
     /// # Errors
-    /// [`HeapError::NotFound`] when there is neither.
+    /// [`HeapError::NotFound`] when the handle has neither an object nor a tombstone.
     pub fn erase(&mut self, handle: Handle) -> Result<Change, HeapError> {
         let object = self.slots.any(handle)?;
         let (owner, version, before) = (object.owner().clone(), object.version(), self.usage().bytes);
@@ -174,12 +175,12 @@ impl Heap {
         Ok(Change { handle, action: Action::Erase, version, owner, bytes_delta })
     }
 
-    /// Takes the removed contents that are not freed yet. Dropping them frees them, which takes time in their size.
+    /// Takes the removed contents that are not freed yet. Dropping them takes time in proportion to their size.
     pub fn take_drop_queue(&mut self) -> DropQueue {
         core::mem::take(&mut self.drop_queue)
     }
 
-    /// Does what a plan says.
+    /// Commits the staged changes of a plan.
     pub(crate) fn commit(&mut self, staged: Staged) {
         let mut brought = 0_u64;
         self.dropped_tombstones.clear();
@@ -208,7 +209,7 @@ impl Heap {
         self.drop_queue.drop_some(more.saturating_add(DROPPED_ITEMS));
     }
 
-    /// Keeps the limits of tombstones after a death: the oldest go, but no more than a few at once.
+    /// Enforces the limits on tombstones after a deletion: drops the oldest ones, but at most [`EVICTIONS_MAX`].
     fn evict(&mut self, newest: u32) {
         let (max, bytes_max) = (self.config.tombstones_max as u64, self.config.tombstone_bytes_max);
         let is_over = |usage: Usage| usage.objects > max || usage.bytes > bytes_max;
@@ -224,7 +225,7 @@ impl Heap {
         }
     }
 
-    /// Takes a tombstone away.
+    /// Drops a tombstone.
     fn forget(&mut self, index: u32) {
         self.dropped_tombstones.extend(self.slots.at(index).map(|slot| Handle::new(slot.generation, index)));
         self.vacate(index);
@@ -240,7 +241,7 @@ impl Heap {
         }
     }
 
-    /// Empties a slot, whether an object or a tombstone is there.
+    /// Empties a slot that holds an object or a tombstone.
     fn vacate(&mut self, index: u32) {
         match self.slots.vacate(index) {
             State::Live(object) => {
@@ -256,17 +257,17 @@ impl Heap {
         }
     }
 
-    /// The type's name, shared with the objects of that type.
+    /// The type's name, sharing memory with the objects of that type.
     pub(crate) fn shared_type_name(&self, name: &str) -> Text {
         self.catalog.shared_name(name)
     }
 
-    /// The owner's name, shared with the objects they own.
+    /// The owner's name, sharing memory with the objects of that owner.
     pub(crate) fn shared_owner(&self, owner: &str) -> Text {
         self.ledger.shared_owner(owner)
     }
 
-    /// The map, in one place for all objects without labels.
+    /// Seals a label map; all objects without labels share one.
     pub(crate) fn sealed(&self, labels: LabelMap) -> Arc<SealedLabels> {
         if labels.is_bottom() { Arc::clone(&self.unlabelled) } else { Arc::new(labels.into()) }
     }

@@ -2,11 +2,11 @@
 
 use ak_json::{Number, Text, Value};
 
-/// Strings are ordered by their first this many bytes.
+/// Strings are ordered by their first 256 bytes.
 pub const KEY_BYTES_MAX: usize = 256;
 
-/// What a value is ordered by: null, then `false` and `true`, numbers by value, strings by code points, and at last
-/// containers and places without a value, all alike.
+/// The key by which a value is ordered: null, then `false` and `true`, numbers by value, strings by code points, and
+/// last containers and missing values, which are all equal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
     Null,
@@ -31,7 +31,7 @@ impl Key {
         }
     }
 
-    /// The JSON form: the scalar, or an array of nothing for what is not ordered.
+    /// The scalar as JSON, or an empty array for a key without an order.
     pub(crate) fn to_value(&self) -> Value {
         match self {
             Key::Null => Value::Null,

@@ -1,4 +1,4 @@
-//! Labels of an object and of the subtrees within it.
+//! Labels of an object and of its subtrees.
 
 use alloc::collections::BTreeMap;
 use core::mem;
@@ -7,15 +7,15 @@ use ak_json::{Labels, Pointer, Text, array_index};
 
 /// The labels of a document: the root's hold for all of it, others for the subtree at their pointer.
 ///
-/// Whoever reads a value learns what stands around it by its place and what stands within it, so it
-/// carries the [join](Labels::join) of the labels on the way to it, at it and below it: [`at`](Self::at).
+/// Reading a value reveals something of what contains it, by its position, and everything in it. So [`at`](Self::at)
+/// gives the [join](Labels::join) of the labels on the path to the value, at it and below it.
 ///
-/// Under a patch labels go where their values go. What the map cannot say exactly it says too strictly, never
-/// too loosely.
+/// Under a patch, labels move with their values. Where the map cannot be exact, it is too strict, never too
+/// permissive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelMap {
     root: Labels,
-    /// Never the root's pointer, never bottom labels.
+    /// Holds neither the root's pointer nor bottom labels.
     subtrees: BTreeMap<Pointer, Labels>,
 }
 
@@ -61,7 +61,7 @@ impl LabelMap {
         self.root.is_bottom() && self.subtrees.is_empty()
     }
 
-    /// The map of the document that the value at the pointer would be on its own.
+    /// The label map of the value at the pointer, as a document of its own.
     pub fn subtree(&self, pointer: &Pointer) -> LabelMap {
         let depth = pointer.tokens().len();
         let mut map = LabelMap::from(self.root.clone());
@@ -75,21 +75,21 @@ impl LabelMap {
         map
     }
 
-    /// Puts exactly `labels` on the subtree and nothing below; what holds around it stays.
+    /// Sets the labels of the subtree and removes those below it; labels of containers around it still hold.
     pub(crate) fn relabel(&mut self, pointer: Pointer, labels: &Labels) {
         self.clear(&pointer);
         self.mark(pointer, labels);
     }
 
-    /// Joins all labels into the root's if more than `labelled_max` subtrees have some.
+    /// Joins all labels into the root's if more than `labelled_max` subtrees have labels.
     pub(crate) fn bound(&mut self, labelled_max: usize) {
         if self.subtrees.len() > labelled_max {
             *self = LabelMap::from(self.joined());
         }
     }
 
-    /// Follows a value that was put at `path`, with its own labels `carried`, by a patch labelled `written`.
-    /// `inserted` is its index where it pushed an array's later items back.
+    /// Updates the map for a value, with its own labels `carried`, that a patch with the labels `written` put at
+    /// `path`. `inserted` is its index if it moved an array's later items back by one.
     pub(crate) fn put(
         &mut self,
         path: &Pointer,
@@ -112,8 +112,8 @@ impl LabelMap {
         }
     }
 
-    /// Follows the removal of the value at `path` by a patch labelled `written`, which its container now carries.
-    /// `removed` is its index where an array's later items moved up.
+    /// Updates the map for the removal of the value at `path` by a patch with the labels `written`, which its
+    /// container gets. `removed` is its index if an array's later items moved up by one.
     pub(crate) fn take(&mut self, path: &Pointer, removed: Option<usize>, written: &Labels) {
         self.clear(path);
         let Some(container) = path.parent() else { return };
@@ -131,7 +131,7 @@ impl LabelMap {
         }
     }
 
-    /// Forgets the labels at the pointer and below.
+    /// Removes the labels at the pointer and below it.
     fn clear(&mut self, pointer: &Pointer) {
         if pointer.is_root() {
             *self = LabelMap::default();
@@ -140,7 +140,7 @@ impl LabelMap {
         }
     }
 
-    /// Renumbers the items of an array from `first` on.
+    /// Renumbers the items of an array from index `first` on.
     fn shift(&mut self, array: &Pointer, first: usize, renumber: impl Fn(usize) -> Option<usize>) {
         let depth = array.tokens().len();
         let renumbered = |token: &Text| {

@@ -1,16 +1,19 @@
 //! A store of typed, versioned, labelled objects with deterministic behaviour.
 //!
-//! - **A plan before a change.** Every change is first checked in full and put into a [`Plan`], which says
-//!   what will happen and what it costs. Committing a plan cannot fail; dropping it changes nothing.
-//! - **Sharing, not copying.** Reading hands out the value itself. A patch rebuilds the containers on its way and
-//!   shares all others with the version before, which stays readable. So does a clone of the heap.
+//! - **Plans.** Every change is first checked in full and put into a [`Plan`], which tells what will happen and what
+//!   it costs. Committing a plan cannot fail; dropping it changes nothing.
+//! - **Sharing, not copying.** Reading returns a reference to the stored value. A patch rebuilds the containers on
+//!   the path to its change and shares all others with the version before, which stays readable. A clone of the heap
+//!   shares all content too.
 //! - **A pure function.** No clock, no randomness, no global, no hash map: the same operations give the same handles,
 //!   errors, bytes and [`digest`](Heap::digest), on any machine.
-//! - **Labels are kept, not judged.** Where a value came from and who may see it follows it through patches, batches
-//!   and history ([`LabelMap`]). Who may read or lower them is for others to decide.
-//! - **Metered.** An operation that takes more time than its request has bytes spends units of [`Work`] first, and is
-//!   refused with nothing changed when they are used up: [`REQUEST_WORK`] is the limit for one request.
-//! - **Bounded.** Every size has a limit in [`HeapConfig`]; no input makes the heap panic, recurse deeply or grow past it.
+//! - **Labels are kept, not enforced.** The integrity and secrecy of a value follow it through patches, batches and
+//!   history ([`LabelMap`]). The caller decides who may read a value or lower its labels.
+//! - **Metered.** An operation that takes more time than is proportional to the bytes of its request spends units of
+//!   [`Work`] first. If they do not suffice, it fails and changes nothing. [`REQUEST_WORK`] is the limit for one
+//!   request.
+//! - **Bounded.** Every size has a limit in [`HeapConfig`]; no input makes the heap panic, recurse deeply or grow
+//!   beyond its limits.
 //!
 //! The types that matter: [`Heap`] holds [`Object`]s, each with its owner, type, version and [`Content`], under
 //! [`Handle`]s that are never used twice; a [`Patch`] (RFC 6902) changes a content; a [`Query`] finds objects.
@@ -38,17 +41,19 @@
 //!
 //! # Modules
 //!
-//! **Values.** `handle`, `object` and `labels` are what a heap holds; `patch` changes a content (`apply`; `diff` and `merge` make
-//! patches, `error` says why one does not apply). `config` has the limits, `error` why an operation is refused, `change` what an
-//! operation does, `key` the order of values.
+//! **Values.** `handle`, `object` and `labels` are what a heap holds. `patch` changes a content (`apply`; `diff` and
+//! `merge` make patches; `error` has the reasons for which one does not apply). `config` has the limits, `error` the
+//! reasons for which an operation fails, `change` the effects of an operation, `key` the order of values.
 //!
-//! **Counting.** `slots` is the table of objects and tombstones, `usage` counts what they take, `owned` keeps sets by owner,
-//! `catalog` keeps types and indexes, `digest_tree` the digests of slots.
+//! **Counting.** `slots` is the table of objects and tombstones, `usage` counts objects and bytes, `owned` keeps sets
+//! by owner, `catalog` keeps types and indexes, `digest_tree` the digests of slots.
 //!
-//! **Operations.** `heap` reads and commits. `plan` makes plans: `draft` applies operations to a picture of the heap, `batch` is
-//! several of them. `types` registers types. `query` finds objects (`form` reads a query, `run` answers it, `cursor` goes on).
+//! **Operations.** `heap` reads objects and commits plans. `plan` makes plans: `draft` applies operations to a draft
+//! of the heap, `batch` combines several operations. `types` registers types. `query` finds objects (`form` parses a
+//! query, `run` executes it, `cursor` continues it).
 //!
-//! **Bytes.** `digest`, `snapshot` and `restore` turn all of it into bytes and back, in the encoding of `encode`.
+//! **Bytes.** `digest`, `snapshot` and `restore` convert the whole heap to bytes and back, in the encoding of
+//! `encode`.
 //!
 //! # Directions
 //!

@@ -1,4 +1,4 @@
-//! What a handle names: an object, its content and its history.
+//! Objects, with their content and history.
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -8,17 +8,17 @@ use once_cell::race::OnceBox;
 
 use crate::labels::LabelMap;
 
-/// What an object holds.
+/// The content of an object: JSON or raw bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// A JSON value, which patches can change.
     Json(Value),
-    /// Bytes that are not JSON, which stay as they are.
+    /// Bytes that are not JSON, which patches cannot change.
     Raw(Arc<[u8]>),
 }
 
 impl Content {
-    /// Bytes of the compact JSON text, or of the raw bytes.
+    /// Bytes of the compact JSON text, or number of the raw bytes.
     pub fn size(&self) -> u64 {
         match self {
             Content::Json(value) => value.json_len() as u64,
@@ -32,7 +32,7 @@ impl Content {
         }
     }
 
-    /// The JSON value, if it is one.
+    /// The JSON value; `None` for raw bytes.
     pub fn as_json(&self) -> Option<&Value> {
         match self {
             Content::Json(value) => Some(value),
@@ -41,14 +41,14 @@ impl Content {
     }
 }
 
-/// One state of an object, as a write left it.
+/// One version of an object: its content and labels.
 #[derive(Clone, Debug)]
 pub struct Revision {
     version: u64,
     content: Content,
     size: u64,
     labels: Arc<SealedLabels>,
-    /// Computed when the heap, or a copy that shares it, is digested.
+    /// Computed when the heap, or a copy that shares the revision, is digested.
     pub(crate) digest: OnceBox<Digest>,
 }
 
@@ -57,7 +57,7 @@ impl Revision {
         Revision { version, size: content.size(), content, labels, digest: OnceBox::new() }
     }
 
-    /// 0 as allocated, one more after each write.
+    /// 0 when allocated; each write adds one.
     pub fn version(&self) -> u64 {
         self.version
     }
@@ -67,12 +67,12 @@ impl Revision {
         &self.content
     }
 
-    /// [`Content::size`] of the content.
+    /// [`Content::size`] of the content, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// What the whole content carries.
+    /// The join of all labels of the content.
     pub fn labels(&self) -> &Labels {
         &self.labels.whole
     }
@@ -87,7 +87,7 @@ impl Revision {
     }
 }
 
-/// A label map that no longer changes, and what it comes to.
+/// A label map that no longer changes, with the join of its labels.
 #[derive(Debug, Default)]
 pub(crate) struct SealedLabels {
     map: LabelMap,
@@ -106,13 +106,13 @@ impl From<LabelMap> for SealedLabels {
     }
 }
 
-/// An object: who owns it, of what type it is, its present content and what it held before.
+/// An object: its owner, its type, its present content and its history.
 #[derive(Clone, Debug)]
 pub struct Object {
     owner: Text,
     type_name: Text,
     current: Revision,
-    /// Oldest first; versions rise by one up to the current.
+    /// Oldest first; versions increase by one up to the current one.
     history: VecDeque<Revision>,
     bytes: u64,
 }
@@ -122,7 +122,7 @@ impl Object {
         Object { owner, type_name, bytes: current.size, current, history: VecDeque::new() }
     }
 
-    /// An object with these revisions, oldest first; none without any.
+    /// An object with these revisions, oldest first; `None` if there are none.
     pub(crate) fn restored(
         owner: Text,
         type_name: Text,
@@ -134,22 +134,22 @@ impl Object {
         Some(Object { owner, type_name, current, history: revisions, bytes })
     }
 
-    /// The agent that allocated it.
+    /// The name of the agent that allocated the object.
     pub fn owner(&self) -> &Text {
         &self.owner
     }
 
-    /// The name of its type.
+    /// The name of the object's type.
     pub fn type_name(&self) -> &Text {
         &self.type_name
     }
 
-    /// 0 as allocated, one more after each write.
+    /// 0 when allocated; each write adds one.
     pub fn version(&self) -> u64 {
         self.current.version
     }
 
-    /// What the whole content carries.
+    /// The join of all labels of the content.
     pub fn labels(&self) -> &Labels {
         self.current.labels()
     }
@@ -159,32 +159,32 @@ impl Object {
         self.current.label_map()
     }
 
-    /// The content.
+    /// The present content.
     pub fn content(&self) -> &Content {
         &self.current.content
     }
 
-    /// [`Content::size`] of the content; see [`bytes`](Self::bytes) for what counts towards quotas.
+    /// [`Content::size`] of the present content, in bytes; [`bytes`](Self::bytes) is what counts towards quotas.
     pub fn size(&self) -> u64 {
         self.current.size
     }
 
-    /// The present state.
+    /// The present revision.
     pub fn current(&self) -> &Revision {
         &self.current
     }
 
-    /// The sizes of all revisions that can be read, together: what the object counts for.
+    /// Sum of the sizes of all readable revisions, which counts towards quotas.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Every revision that can be read, oldest first, the current last.
+    /// Every readable revision, oldest first, the current one last.
     pub fn revisions(&self) -> impl DoubleEndedIterator<Item = &Revision> {
         self.history.iter().chain([&self.current])
     }
 
-    /// The revision with this version, if it is still kept.
+    /// The revision with this version; `None` if it is not kept.
     pub fn revision(&self, version: u64) -> Option<&Revision> {
         match self.current.version.checked_sub(version)? {
             0 => Some(&self.current),
@@ -192,12 +192,12 @@ impl Object {
         }
     }
 
-    /// How many revisions can be read.
+    /// Number of readable revisions.
     pub(crate) fn revision_count(&self) -> usize {
         self.history.len() + 1
     }
 
-    /// Makes `revision` the current one and throws away what exceeds `history_max` earlier ones.
+    /// Makes `revision` the current one and drops the oldest earlier ones beyond `history_max`.
     pub(crate) fn push(&mut self, revision: Revision, history_max: usize, drop_queue: &mut DropQueue) {
         self.bytes = self.bytes.saturating_add(revision.size);
         self.history.push_back(core::mem::replace(&mut self.current, revision));
@@ -208,7 +208,7 @@ impl Object {
         }
     }
 
-    /// Gives up all revisions, a little at a time.
+    /// Moves the contents of all revisions to a queue that frees them step by step.
     pub(crate) fn drop_into(self, drop_queue: &mut DropQueue) {
         for revision in self.history.into_iter().chain([self.current]) {
             revision.content.drop_into(drop_queue);

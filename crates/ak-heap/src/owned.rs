@@ -1,4 +1,4 @@
-//! Sets of objects that can be searched owner by owner.
+//! Sets of objects that can be searched by owner.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -9,11 +9,11 @@ use core::ops::RangeBounds;
 
 use ak_json::Text;
 
-/// Keys of objects in order, all together and by owner: a walk over one owner's never meets another's.
+/// Keys of objects in order, for all owners together and by owner, so that a search for one owner skips all others.
 #[derive(Clone, Debug)]
 pub(crate) struct Owned<K> {
     all: BTreeSet<K>,
-    /// No owner without keys.
+    /// Owners without keys have no entry.
     by_owner: BTreeMap<Text, BTreeSet<K>>,
 }
 
@@ -50,18 +50,18 @@ impl<K: Ord + Clone> Owned<K> {
         &self.all
     }
 
-    /// The keys of an agent's objects and its descendants'; of everybody's where the scope is empty.
+    /// The keys of an agent's objects and of its descendants'; all keys if the scope is empty.
     pub(crate) fn of_delegation_tree<'a>(&'a self, scope: &str) -> Box<dyn Iterator<Item = &'a K> + 'a> {
         if scope.is_empty() {
             return Box::new(self.all.iter());
         }
-        // Descendants' names stand together: `0` is the character after `/`.
+        // The names of descendants are adjacent in the map: `0` is the character after `/`.
         let bound = |end: char| Text::from(format!("{scope}{end}"));
         let descendants = self.by_owner.range(bound('/')..bound('0')).map(|(_, keys)| keys);
         Box::new(self.by_owner.get(scope).into_iter().chain(descendants).flatten())
     }
 
-    /// The keys in a range, of these owners, none named twice, or of everybody.
+    /// The keys in a range, in order: those of the given owners, each named once, or of all.
     pub(crate) fn range<'a>(
         &'a self,
         owners: Option<&[&str]>,
@@ -85,7 +85,7 @@ impl<K: Ord + Clone> Owned<K> {
     }
 }
 
-/// Ordered lists as one.
+/// Merges ordered lists into one.
 struct Merge<I: Iterator> {
     lists: Vec<Peekable<I>>,
     descending: bool,

@@ -1,4 +1,5 @@
-//! A heap from its bytes. The bytes are not trusted: whatever they are, what comes out is a heap within its limits.
+//! Makes a heap from its bytes. The bytes are not trusted: any bytes give either an error or a heap within its
+//! limits.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -17,47 +18,46 @@ use crate::snapshot::{MAGIC_1, MAGIC_2, kind, state};
 use crate::types::TypeError;
 use crate::usage::Tombstones;
 
-/// Bytes that are no snapshot, or hold more than the limits allow.
+/// Why bytes cannot be restored: they are not a snapshot, or exceed a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("snapshot at byte {offset}: {reason}")]
 pub struct RestoreError {
-    /// Where, in bytes from the beginning.
+    /// Position of the error, in bytes from the start.
     pub offset: usize,
-    /// What is wrong there.
+    /// What is wrong at this position.
     pub reason: RestoreReason,
 }
 
-/// What is wrong with a snapshot.
+/// What is wrong with the bytes of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreReason {
-    /// It does not begin as snapshots do.
+    /// The bytes do not begin like a snapshot.
     #[error("not a snapshot of version 1 or 2")]
     Magic,
-    /// It ends too early.
+    /// The bytes end too early.
     #[error("ends too early")]
     End,
-    /// It goes on where it should end.
+    /// There are more bytes after the end of the snapshot.
     #[error("goes on where it should end")]
     Trailing,
-    /// A value that no snapshot has here.
+    /// A value that is not allowed at this position.
     #[error("{0}")]
     Form(&'static str),
-    /// It holds more than the configuration allows.
+    /// The snapshot exceeds this limit of the configuration.
     #[error("more than the limit of {0}")]
     Limit(&'static str),
-    /// What was read is not what was written.
+    /// The digest of the restored heap is not the one in the snapshot.
     #[error("the digest does not match")]
     Digest,
 }
 
 impl Heap {
-    /// The heap that a [`snapshot`](Self::snapshot) was taken of.
+    /// Makes the heap that a [`snapshot`](Self::snapshot) was taken of.
     ///
     /// # Errors
-    /// [`RestoreError`] when the bytes are damaged in any way, or exceed the limits: these must be at least those
-    /// that hold for what the heap held.
+    /// [`RestoreError`] when the bytes are damaged in any way, or exceed the limits of `config`.
     ///
-    /// Contents are not held against the schemas of their types again: they were when they were written.
+    /// Contents are not checked against the schemas of their types again: they were checked when they were written.
     pub fn restore(bytes: &[u8], config: HeapConfig) -> Result<Heap, RestoreError> {
         let mut reader = Reader { rest: bytes, len: bytes.len() };
         let restored = restore(&mut reader, config);
@@ -72,7 +72,7 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
     }
     let mut heap = Heap::new(config);
     heap.tombstones = Tombstones::after(reader.u64()?);
-    // Indexes are filled while objects come in.
+    // Objects are added to the indexes as they are read.
     for _ in 0..reader.u32()? {
         let name = reader.name()?;
         let schema = reader.bytes()?;
@@ -161,7 +161,7 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
     }
 }
 
-/// The order of death, and the object.
+/// The order number of the object's deletion, and the object.
 fn object(reader: &mut Reader<'_>, heap: &Heap) -> Result<(u64, Object), RestoreReason> {
     let order = reader.u64()?;
     let (owner, type_name) = (reader.name()?, reader.name()?);
@@ -188,7 +188,7 @@ fn content(reader: &mut Reader<'_>, config: &HeapConfig) -> Result<Content, Rest
     }
     match kind {
         kind::JSON => {
-            // Patches may have made more values than the parser takes at once.
+            // Patches may have built documents with more values than the parser accepts by default.
             let limits = Limits { values_max: usize::MAX, ..config.content };
             let value = Value::parse(bytes, &limits);
             value.map(Content::Json).map_err(|_| RestoreReason::Form("not JSON within the limits"))

@@ -1,4 +1,4 @@
-//! The table behind handles: which object stands at which index, and which stood there before.
+//! The table behind handles: the object at each index, and the generation of that index.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -9,31 +9,31 @@ use crate::error::{Absence, HeapError};
 use crate::handle::Handle;
 use crate::object::Object;
 
-/// One index of the table.
+/// The slot at one index of the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
-    /// The generation of who stands here, or of who will be the next.
+    /// The generation of the object in the slot, or of the next one if it is empty.
     pub(crate) generation: u32,
     pub(crate) state: State,
-    /// Whether it is on the list of touched slots.
+    /// Whether the slot is on the list of touched slots.
     touched: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum State {
-    /// No object is here.
+    /// The slot is empty.
     Free,
-    /// No object is here, and none will be: the generations are used up.
+    /// The slot is empty for good: its generations are used up.
     Retired,
     Live(Box<Object>),
     Dead(Box<Tombstone>),
 }
 
-/// A deleted object: its versions can be read until it is forgotten.
+/// A deleted object, whose versions can be read until the tombstone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Tombstone {
     pub(crate) object: Object,
-    /// How many objects of this heap were deleted before it.
+    /// Number of objects of this heap that were deleted before it.
     pub(crate) order: u64,
 }
 
@@ -44,22 +44,22 @@ impl Tombstone {
     }
 }
 
-/// Slots that are shared with a copy of the table until one of them changes.
+/// Number of slots that a copy of the table shares as one chunk until one of them changes.
 pub(crate) const CHUNK_SLOTS: usize = 32;
 
-/// Chunks of a table that are freed at once, before the allocator is asked to put their pieces together.
+/// Number of chunks freed at once, before the allocator is made to merge their memory.
 const FREED_CHUNKS: usize = 128;
-/// Freeing so much has glibc put the small pieces together that were freed before.
+/// Freeing a block of this size makes glibc merge the small blocks that were freed before.
 const MERGING_BYTES: usize = 96 << 10;
 
-/// A copy of the table costs a pointer for each [`CHUNK_SLOTS`] slots.
+/// The slots of a heap. A copy of their table costs one pointer for each [`CHUNK_SLOTS`] slots.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Slots {
     table: Table,
-    /// Indexes of the free slots. The lowest is taken first, so that the next handle depends on what the table
-    /// holds and not on how it came to be.
+    /// Indexes of the free slots. The lowest one is used first, so that the next handle depends only on what the
+    /// table holds, and not on the operations before.
     free: BTreeSet<u32>,
-    /// Which slots may have changed since they were last digested, none twice.
+    /// Indexes of the slots that may have changed since the last digest, each once.
     touched: Vec<u32>,
 }
 
@@ -69,7 +69,7 @@ impl Slot {
     }
 }
 
-/// The slots in the order of their indexes. Every chunk but the last is full.
+/// Slots in the order of their indexes, in chunks; all but the last one are full.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     chunks: Vec<Arc<Vec<Slot>>>,
@@ -77,9 +77,9 @@ pub(crate) struct Table {
 }
 
 impl Drop for Table {
-    /// Frees a large table bit by bit. glibc puts small pieces that were freed together when a large one is, and holds a lock
-    /// meanwhile for which other threads wait: 200 ms where the pieces are those of 1,000,000 objects, and only the list of the
-    /// chunks is large.
+    /// Frees a large table step by step. When a large block is freed, glibc merges all small blocks that were freed
+    /// before, under a lock that other threads wait for. For the slots of 1,000,000 objects that takes 200 ms if done
+    /// at once, as only the list of chunks is a large block.
     fn drop(&mut self) {
         while self.chunks.len() > FREED_CHUNKS {
             self.chunks.truncate(self.chunks.len() - FREED_CHUNKS);
@@ -102,7 +102,7 @@ impl Table {
         self.chunks.get(index / CHUNK_SLOTS)?.get(index % CHUNK_SLOTS)
     }
 
-    /// The slot, to be changed: those beside it are copied where a copy of the table shares them.
+    /// The slot for a change; if a copy of the table shares its chunk, the chunk is copied first.
     fn get_mut(&mut self, index: u32) -> Option<&mut Slot> {
         let index = index as usize;
         Arc::make_mut(self.chunks.get_mut(index / CHUNK_SLOTS)?).get_mut(index % CHUNK_SLOTS)
@@ -127,7 +127,7 @@ impl Slots {
         self.table.clone()
     }
 
-    /// The handle that the next object gets, after those at indexes up to `taken`.
+    /// The handle of the next object at an index above `taken`; `None` if all handles are used up.
     pub(crate) fn vacancy(&self, taken: Option<u32>) -> Option<Handle> {
         let from = taken.map_or(Some(0), |index| index.checked_add(1))?;
         if let Some(index) = self.free.range(from..).next() {
@@ -145,7 +145,7 @@ impl Slots {
         self.table.len()
     }
 
-    /// The live object at an index.
+    /// The live object at an index, with its handle.
     pub(crate) fn live_at(&self, index: u32) -> Option<(Handle, &Object)> {
         let slot = self.table.get(index)?;
         match &slot.state {
@@ -158,12 +158,12 @@ impl Slots {
         self.table.get(index)
     }
 
-    /// The slot that the handle names, whatever stands there.
+    /// The slot with the handle's index, if it has the handle's generation.
     fn slot(&self, handle: Handle) -> Option<&Slot> {
         self.table.get(handle.index()).filter(|slot| slot.generation == handle.generation())
     }
 
-    /// The live object.
+    /// The live object with this handle.
     pub(crate) fn live(&self, handle: Handle) -> Result<&Object, HeapError> {
         match self.slot(handle).map(|slot| &slot.state) {
             Some(State::Live(object)) => Ok(object),
@@ -171,7 +171,7 @@ impl Slots {
         }
     }
 
-    /// The object, live or dead.
+    /// The object with this handle, live or as a tombstone.
     pub(crate) fn any(&self, handle: Handle) -> Result<&Object, HeapError> {
         match self.slot(handle).map(|slot| &slot.state) {
             Some(State::Live(object)) => Ok(object),
@@ -182,7 +182,7 @@ impl Slots {
         }
     }
 
-    /// Why there is no live object behind the handle.
+    /// Why there is no live object with this handle.
     fn absence(&self, handle: Handle) -> Absence {
         let Some(slot) = self.table.get(handle.index()) else { return Absence::Unknown };
         match &slot.state {
@@ -197,7 +197,7 @@ impl Slots {
         }
     }
 
-    /// The slot, to be changed.
+    /// The slot for a change; it is put on the list of touched slots.
     fn touch(&mut self, index: u32) -> Option<&mut Slot> {
         let slot = self.table.get_mut(index)?;
         if !slot.touched {
@@ -207,7 +207,7 @@ impl Slots {
         Some(slot)
     }
 
-    /// The slots that may have changed since the last call, in no order.
+    /// Takes the list of slots that may have changed since the last call, in no order.
     pub(crate) fn take_touched(&mut self) -> Vec<u32> {
         for index in &self.touched {
             if let Some(slot) = self.table.get_mut(*index) {
@@ -227,7 +227,7 @@ impl Slots {
         self.touch(index);
     }
 
-    /// Puts an object where [`vacancy`](Self::vacancy) said there is room.
+    /// Puts an object into the slot of a handle that [`vacancy`](Self::vacancy) gave.
     pub(crate) fn occupy(&mut self, handle: Handle, object: Box<Object>) {
         self.free.remove(&handle.index());
         let state = State::Live(object);
@@ -237,7 +237,7 @@ impl Slots {
         }
     }
 
-    /// The live object, to be changed.
+    /// The live object at an index, for a change.
     pub(crate) fn live_mut(&mut self, index: u32) -> Option<&mut Object> {
         match &mut self.touch(index)?.state {
             State::Live(object) => Some(object),
@@ -254,7 +254,7 @@ impl Slots {
         };
     }
 
-    /// Forgets who stands at the index; the place is free for the next generation, if there is one.
+    /// Empties a slot and returns its former state. The slot is free for the next generation, if there is one.
     pub(crate) fn vacate(&mut self, index: u32) -> State {
         let Some(slot) = self.touch(index) else { return State::Free };
         let next = match slot.generation.checked_add(1) {

@@ -1,4 +1,4 @@
-//! The heap as bytes.
+//! The heap as bytes, for storage.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -11,36 +11,36 @@ use crate::heap::Heap;
 use crate::object::{Content, Object, Revision};
 use crate::slots::{State, Table};
 
-/// How a snapshot begins: format and version. Version 1 has no types that agents registered.
+/// The first bytes of a snapshot: format and version. Version 1 has no types that agents registered.
 pub(crate) const MAGIC_1: &[u8; 4] = b"AKH1";
 pub(crate) const MAGIC_2: &[u8; 4] = b"AKH2";
-/// What follows a slot's generation.
+/// The states of a slot, after its generation.
 pub(crate) mod state {
     pub(crate) const FREE: u8 = 0;
     pub(crate) const LIVE: u8 = 1;
     pub(crate) const DEAD: u8 = 2;
     pub(crate) const RETIRED: u8 = 3;
 }
-/// What a revision's content begins with.
+/// The kinds of content, in its first byte.
 pub(crate) mod kind {
     pub(crate) const JSON: u8 = 0;
     pub(crate) const RAW: u8 = 1;
 }
 
 impl Heap {
-    /// Everything that can be seen through the heap, as bytes from which [`restore`](Self::restore) makes an equal
-    /// one. Limits are not part of it.
+    /// Encodes everything visible through the heap as bytes, from which [`restore`](Self::restore) makes an equal
+    /// heap. Limits are not included.
     ///
     /// | bytes | what |
     /// |---|---|
     /// | 4 | `AKH1`, or `AKH2` where agents registered types |
-    /// | 8 | how many objects were ever deleted |
-    /// | 4 | of how many types anything is declared, and for each, ascending: |
+    /// | 8 | number of objects ever deleted |
+    /// | 4 | number of types with a schema for everybody or indexes, and for each, ascending: |
     /// | | its name, the compact JSON text of its schema (empty without one), the number of its indexes (4), their JSON Pointers, ascending |
-    /// | 4 | `AKH2` only: how many types agents registered, and for each, ascending: type name, scope, the compact JSON text of its schema |
-    /// | 4 | how many slots there are, and for each: |
-    /// | 4 + 1 | generation; 0 free, 1 live, 2 tombstone, 3 retired. Where live or tombstone: |
-    /// | 8 | how many objects were deleted before it; 0 while live |
+    /// | 4 | `AKH2` only: number of types that agents registered, and for each, ascending: type name, scope, the compact JSON text of its schema |
+    /// | 4 | number of slots, and for each: |
+    /// | 4 + 1 | generation; 0 free, 1 live, 2 tombstone, 3 retired. If live or tombstone: |
+    /// | 8 | number of objects deleted before it; 0 while live |
     /// | | owner, type name |
     /// | 8 + 4 | the newest version; the number of revisions kept, and for each, oldest first: |
     /// | 1 | 0 JSON, 1 raw bytes |
@@ -49,7 +49,7 @@ impl Heap {
     /// | | each: the number of pointer tokens (4), the tokens, integrity (1: 0 trusted, 1 untrusted), the number of secrets (4), the secrets, ascending |
     /// | 32 | [`digest`](Self::digest) of the heap |
     ///
-    /// Integers are little-endian. Names, pointers, tokens and secrets are UTF-8 with their length (4) before.
+    /// Integers are little-endian. Names, pointers, tokens and secrets are UTF-8 with their length (4) in front.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let digest = self.digest();
         let mut bytes = Vec::new();
@@ -57,14 +57,14 @@ impl Heap {
         bytes
     }
 
-    /// A copy to be encoded later, and by others, while the heap goes on: it shares everything with the heap that does not
-    /// change meanwhile. It costs a pointer for each 32 slots.
+    /// A copy that can be encoded later, by another thread too, while the heap changes. It shares all unchanged data
+    /// with the heap, and costs one pointer for each 32 slots.
     pub fn image(&self) -> Image {
         Image { deaths: self.deaths(), declarations: self.catalog.declarations(), table: self.slots.table() }
     }
 }
 
-/// A heap as it was: see [`Heap::image`].
+/// A copy of a heap, to be encoded: see [`Heap::image`].
 #[derive(Clone, Debug)]
 pub struct Image {
     pub(crate) deaths: u64,
@@ -73,7 +73,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Appends the [`snapshot`](Heap::snapshot) of the heap as it was, which had this [`digest`](Self::digest).
+    /// Appends the [`snapshot`](Heap::snapshot) of the heap when the image was made, whose [`digest`](Self::digest)
+    /// is `digest`.
     pub fn write(&self, digest: Digest, bytes: &mut Vec<u8>) {
         let Declarations { types, scoped } = &self.declarations;
         bytes.extend(if scoped.is_empty() { MAGIC_1 } else { MAGIC_2 });

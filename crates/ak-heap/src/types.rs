@@ -8,32 +8,32 @@ use crate::error::HeapError;
 use crate::handle::Handle;
 use crate::heap::Heap;
 
-/// Why a type was not registered. The one of that name, if there is one, stays as it was.
+/// Why a type was not registered. A type already registered under that name stays unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TypeError {
-    /// The name is empty or longer than [`NAME_BYTES_MAX`], or the scope is longer.
+    /// The name is empty or longer than [`NAME_BYTES_MAX`] bytes, or the scope is longer than that.
     #[error("type name is not 1 to 255 bytes long")]
     Name,
-    /// Reading the schema, or checking what is there, takes more than the limit of [`Work`].
+    /// Parsing the schema, or checking the objects of the type, takes more than the limit of [`Work`].
     #[error(transparent)]
     Work(#[from] OutOfWork),
-    /// There are too many types, or schemas are too long or take too much memory.
+    /// There are too many types, or the schema is too long or takes too much memory.
     #[error("{limit} exceeds {max}")]
     Limit {
-        /// What is limited.
+        /// The quantity that is limited.
         limit: &'static str,
         /// The limit.
         max: u64,
     },
-    /// It is no schema, or one that demands what is not supported.
+    /// The value is not a schema, or the schema uses an unsupported feature.
     #[error(transparent)]
     Schema(SchemaError),
-    /// An object of that name does not satisfy the schema.
+    /// An object of that type does not satisfy the schema.
     #[error("object {handle} is there already: {error}")]
     Object {
-        /// Which object.
+        /// Handle of the object.
         handle: Handle,
-        /// What it breaks.
+        /// How the object violates the schema.
         error: HeapError,
     },
 }
@@ -48,16 +48,16 @@ impl From<SchemaError> for TypeError {
 }
 
 impl Heap {
-    /// Registers a type in a scope, or gives the one of that scope another schema, which is one of JSON Schema with
-    /// the keywords of [`Schema`].
+    /// Registers a type in a scope, or replaces its schema. The schema is a JSON Schema with the keywords of
+    /// [`Schema`].
     ///
-    /// The scope is everybody, written as the empty string, or an agent by name: then it is that agent and its
-    /// descendants, whose names go on with `/`. From now on no object of that type name whose owner is in the scope
-    /// has a content that breaks the schema. An object must satisfy the schemas of all scopes that its owner is in;
-    /// nobody's schema binds or counts for somebody outside its scope.
+    /// The scope is everybody, written as the empty string, or the name of an agent: then it is that agent and its
+    /// descendants, whose names continue with `/`. From now on every object of that type whose owner is in the scope
+    /// must have content that satisfies the schema. An object must satisfy the schemas of all scopes that its owner
+    /// is in; a schema has no effect on owners outside its scope.
     ///
-    /// Raw bytes break every schema. Earlier revisions are not checked. Work goes into reading the schema and
-    /// checking each object of the type in the scope.
+    /// Raw bytes satisfy no schema. Earlier revisions are not checked. Parsing the schema and checking each object of
+    /// the type in the scope spend `work`.
     ///
     /// ```
     /// use ak_heap::{Content, Heap, HeapConfig, Labels, REQUEST_WORK, Work};
@@ -78,8 +78,8 @@ impl Heap {
     /// ```
     ///
     /// # Errors
-    /// [`TypeError`] when the schema is refused, an object in the scope breaks it, or there are too many types; then
-    /// nothing is changed.
+    /// [`TypeError`] when the schema is not accepted, an object in the scope violates it, or a limit is exceeded;
+    /// nothing has changed then.
     pub fn register_type(
         &mut self,
         scope: &str,
@@ -91,7 +91,7 @@ impl Heap {
         if schema.json_len() > SCHEMA_BYTES_MAX {
             return Err(TypeError::Limit { limit: "schema in bytes", max: SCHEMA_BYTES_MAX as u64 });
         }
-        // The number first: it costs nothing to say.
+        // The limits first, as checking them costs nothing.
         let room = self.room_for_types(scope, name)?;
         let schema = Schema::parse(schema, work)?;
         if schema.memory_bytes() > room {
@@ -111,7 +111,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Takes up a type of a snapshot, which was judged when it was registered.
+    /// Registers a type of a snapshot. Its objects are not checked again.
     pub(crate) fn restore_type(&mut self, scope: &str, name: &str, schema: &Value) -> Result<(), TypeError> {
         check_names(scope, name)?;
         let max = self.config().types_max;
@@ -123,7 +123,7 @@ impl Heap {
         Ok(())
     }
 
-    /// The bytes that the schema of a type may take in memory, if there is room for the type.
+    /// The bytes that the compiled schema of a type may have; fails if there may be no further type.
     fn room_for_types(&self, scope: &str, name: &str) -> Result<usize, TypeError> {
         let replaced = self.schema(scope, name).map(SchemaUsage::from).unwrap_or_default();
         let all = self.catalog.schema_usage().without(replaced);
@@ -150,17 +150,18 @@ impl Heap {
         Ok(room)
     }
 
-    /// Takes a type out of a scope; returns whether it was there. Objects stay as they are.
+    /// Removes a type from a scope; returns whether it was registered there. Objects stay unchanged.
     pub fn unregister_type(&mut self, scope: &str, name: &str) -> bool {
         self.catalog.remove_schema(scope, name)
     }
 
-    /// The schema of the type that is registered in exactly this scope.
+    /// The schema of the type registered in exactly this scope; `None` if there is none.
     pub fn schema(&self, scope: &str, type_name: &str) -> Option<&Schema> {
         self.catalog.schema(scope, type_name)
     }
 
-    /// The registered types as scope, name and schema: everybody's first, then by name, then by scope.
+    /// Iterates over the registered types as scope, name and schema: those for everybody first, then by name and
+    /// scope.
     pub fn types(&self) -> impl Iterator<Item = (&str, &str, &Schema)> {
         self.catalog.schemas().map(|(scope, name, schema)| (scope, &**name, schema))
     }

@@ -1,4 +1,4 @@
-//! What the heap holds, counted exactly: in all, by owner, and behind tombstones.
+//! Exact counts of what the heap holds: in total, by owner, and in tombstones.
 
 use alloc::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use ak_json::Text;
 use crate::object::Object;
 use crate::owned::Owned;
 
-/// What is held: a gauge, not a counter.
+/// Number of objects and bytes that are held now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// How many objects.
+    /// Number of objects.
     pub objects: u64,
-    /// The sizes of all their revisions that can be read, together.
+    /// Sum of the sizes of all their readable revisions.
     pub bytes: u64,
 }
 
@@ -28,11 +28,11 @@ impl Usage {
     }
 }
 
-/// The gauges of live objects.
+/// The usage of live objects, in total and by owner.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     total: Usage,
-    /// No owner without objects.
+    /// Owners without objects have no entry.
     owners: BTreeMap<Text, Usage>,
 }
 
@@ -45,7 +45,7 @@ impl Ledger {
         self.owners.get(owner).copied().unwrap_or_default()
     }
 
-    /// The owner's name, shared with the objects they own already.
+    /// The owner's name, sharing memory with the objects of that owner.
     pub(crate) fn shared_owner(&self, owner: &str) -> Text {
         self.owners.get_key_value(owner).map_or_else(|| owner.into(), |(owner, _)| owner.clone())
     }
@@ -58,7 +58,7 @@ impl Ledger {
         }
     }
 
-    /// Updates the usage after a write to an object that took `bytes_before` bytes before.
+    /// Updates the usage after a write to an object that had `bytes_before` bytes before.
     pub(crate) fn resize(&mut self, object: &Object, bytes_before: u64) {
         if object.bytes() != bytes_before {
             let resize = |usage: &mut Usage| {
@@ -80,11 +80,11 @@ impl Ledger {
     }
 }
 
-/// The tombstones in the order of their deaths.
+/// The tombstones in the order of their deletions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tombstones {
     usage: Usage,
-    /// How many objects were ever deleted.
+    /// Number of objects ever deleted.
     deaths: u64,
     by_order: BTreeMap<u64, u32>,
     places: Owned<u32>,
@@ -108,7 +108,7 @@ impl Tombstones {
         self.by_order.contains_key(&order)
     }
 
-    /// The order of the next death.
+    /// The order number of the next deletion.
     pub(crate) fn next_order(&mut self) -> u64 {
         let order = self.deaths;
         self.deaths = self.deaths.saturating_add(1);
@@ -128,7 +128,7 @@ impl Tombstones {
         }
     }
 
-    /// The places of the tombstones of each owner.
+    /// Indexes of the tombstones, by owner.
     pub(crate) fn places(&self) -> &Owned<u32> {
         &self.places
     }

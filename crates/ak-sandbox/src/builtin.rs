@@ -1,5 +1,5 @@
-/// The tools that come with the kernel, each as the text of its manifest and its module: `add` of two numbers
-/// and `concat` of two strings. Both are pure; their sources stand beside the modules in `tools/`.
+/// The tools that come with the kernel, each as the text of its manifest and its module: `add` for two numbers and
+/// `concat` for two strings. Both are pure; their sources are beside the modules in `tools/`.
 pub fn builtin() -> [(&'static str, &'static [u8]); 2] {
     [
         (include_str!("../tools/add.toml"), include_bytes!("../tools/add.wasm")),

@@ -4,126 +4,126 @@ use alloc::vec::Vec;
 use wasmi::TrapCode;
 use wasmi::errors::{ErrorKind, InstantiationError, MemoryError, TableError};
 
-/// Why a run ended without a result, what it had cost by then and what it had logged.
+/// A run that ended without a result: the reason, the fuel spent and the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
 pub struct RunError {
     /// The reason.
     pub failure: Failure,
-    /// Fuel spent, at most the limit.
+    /// Fuel spent, at most the run's limit.
     pub fuel: u64,
-    /// The guest's log: `ak.log` or stderr.
+    /// The end of the guest's log, written by `ak.log` or to stderr.
     pub log: Vec<u8>,
 }
 
 /// Why a run ended without a result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The tool says that it failed: by `ak.fail`, or by an exit code other than 0.
+    /// The tool reports failure, by `ak.fail` or by an exit code other than 0.
     #[error("{message}")]
     ToolFailed {
-        /// What the tool said; for a WASI command the end of its stderr.
+        /// The tool's message, at most 4,096 bytes; for a WASI command the end of its stderr, or its exit code if
+        /// that is empty.
         message: String,
-        /// Of a WASI command.
+        /// The exit code of a WASI command; `None` for `ak.fail`.
         exit_code: Option<u32>,
     },
-    /// The fuel is spent.
+    /// The run would need more fuel than its limit.
     #[error("out of fuel: the limit is {fuel_max}")]
     OutOfFuel {
-        /// The limit that was met.
+        /// The limit, in units of fuel.
         fuel_max: u64,
     },
-    /// The guest asked for more memory than it may have.
+    /// The guest requested more memory than its limit.
     #[error("memory limit: more than {bytes_max} bytes asked for")]
     MemoryLimit {
-        /// The limit that was met.
+        /// The limit, in bytes.
         bytes_max: u64,
     },
-    /// Tables with too many elements, or a table that was to grow while running.
+    /// The tables have too many elements, or the guest tried to grow a table, which is not supported.
     #[error("table limit: more than {elements_max} elements, or a table growing at run time")]
     TableLimit {
-        /// The limit that was met.
+        /// The limit on the elements of all tables.
         elements_max: u64,
     },
     /// The host itself has no memory left for the guest.
     #[error("the host has no memory left for the guest")]
     HostMemory,
-    /// Calls nested too deeply.
+    /// Calls are nested too deeply.
     #[error("stack overflow")]
     StackOverflow,
-    /// The result is longer than it may be.
+    /// The result is longer than its limit.
     #[error("output too large: the limit is {bytes_max} bytes")]
     OutputTooLarge {
-        /// The limit that was met.
+        /// The limit, in bytes.
         bytes_max: u64,
     },
     /// The result is not JSON.
     #[error("output is not JSON: {reason}")]
     InvalidJsonOutput {
-        /// What is wrong with it, and where.
+        /// What is wrong with the result, and where.
         reason: String,
     },
-    /// The arguments are not what the tool takes.
+    /// The arguments do not satisfy the tool's input schema.
     #[error("argument {reason}")]
     InvalidInput {
-        /// Which part breaks which part of the schema.
+        /// Which part of the arguments violates which part of the schema.
         reason: String,
     },
-    /// The result is JSON, but not what the tool gives.
+    /// The result is JSON, but does not satisfy the tool's output schema.
     #[error("result {reason}")]
     InvalidOutput {
-        /// Which part breaks which part of the schema.
+        /// Which part of the result violates which part of the schema.
         reason: String,
     },
-    /// A pointer and a length that leave the guest's memory.
+    /// A pointer and length that lie outside the guest's memory.
     #[error("bad pointer given to or by `{call}`: {length} bytes at {at}")]
     BadPointer {
-        /// The function that took or returned it.
+        /// The function that took or returned the pointer.
         call: &'static str,
-        /// Address.
+        /// The address.
         at: u32,
-        /// Bytes.
+        /// The length in bytes.
         length: u32,
     },
-    /// A host call that makes no sense.
+    /// An invalid call of a host function.
     #[error("bad host call `{call}`: {reason}")]
     BadHostCall {
-        /// The function.
+        /// Name of the function.
         call: &'static str,
-        /// What is wrong.
+        /// What is wrong with the call.
         reason: String,
     },
-    /// A command ended well, but what it had written to a file was refused.
+    /// The host rejected writing a file after the WASI command had ended successfully.
     #[error("file not written: {path}: {reason}")]
     FileNotWritten {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// The error that the host gave.
+        /// The host's error, as JSON.
         reason: String,
     },
-    /// More host calls than one run may make.
+    /// The guest made more host calls than one run may make.
     #[error("too many host calls: the limit is {calls_max}")]
     HostCallLimit {
-        /// The limit that was met.
+        /// The limit on the number of host calls.
         calls_max: u32,
     },
     /// The guest's code trapped.
     #[error("trap: {0}")]
     Trap(Trap),
-    /// The host's reply does not fit the call: the host is at fault, not the guest.
+    /// The reply does not fit the host call. This is an error of the host, not of the guest.
     #[error("the host's reply to `{call}` does not fit: {reason}")]
     BadReply {
-        /// The function.
+        /// Name of the host call.
         call: &'static str,
-        /// What is wrong.
+        /// What is wrong with the reply.
         reason: String,
     },
-    /// The run was driven out of order: a step after its end or while a reply is due, or a reply that nobody
-    /// waits for.
+    /// The run was driven out of order: a step after its end or while a reply is due, or a reply when none is due.
     #[error("run driven out of order: {0}")]
     OutOfOrder(&'static str),
-    /// The engine cannot run the module for a reason that shows only now: a function too big to translate,
-    /// say.
+    /// The engine cannot run the module for a reason that it finds only at run time, such as a function too large to
+    /// translate.
     #[error("cannot be run: {0}")]
     Unrunnable(String),
 }
@@ -143,7 +143,7 @@ pub enum Trap {
     /// An indirect call through an empty table element.
     #[error("indirect call to null")]
     IndirectCallToNull,
-    /// An indirect call with another signature than the callee's.
+    /// An indirect call of a function with another signature.
     #[error("indirect call with another signature")]
     BadSignature,
     /// Division by zero.
@@ -169,8 +169,7 @@ impl From<TrapCode> for Failure {
             TrapCode::BadConversionToInteger => Self::Trap(Trap::BadConversion),
             TrapCode::BadSignature => Self::Trap(Trap::BadSignature),
             TrapCode::StackOverflow => Self::StackOverflow,
-            // The limiter and the meter know the limits and speak first; these are what is left when they did
-            // not.
+            // The limiter and the meter report these first and with the limit. These cases are for when they did not.
             TrapCode::OutOfFuel => Self::OutOfFuel { fuel_max: 0 },
             TrapCode::GrowthOperationLimited | TrapCode::OutOfSystemMemory => Self::HostMemory,
         }
@@ -186,7 +185,7 @@ impl From<wasmi::Error> for Failure {
             ErrorKind::Instantiation(InstantiationError::ElementSegmentDoesNotFit { .. })
             | ErrorKind::Table(TableError::InitOutOfBounds) => Self::Trap(Trap::TableOutOfBounds),
             ErrorKind::Memory(MemoryError::OutOfBoundsAccess) => Self::Trap(Trap::MemoryOutOfBounds),
-            // The engine says why only the first time, and a run must not show what ran before it.
+            // The engine gives the reason only the first time, and a run's result must not depend on earlier runs.
             ErrorKind::Translation(_) => Self::Unrunnable(String::from("a function cannot be translated")),
             _ => Self::Unrunnable(alloc::string::ToString::to_string(&error)),
         }

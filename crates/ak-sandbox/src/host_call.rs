@@ -1,11 +1,11 @@
-//! Requests that a guest makes of the world outside.
+//! Requests of a guest to its host.
 
 use ak_json::Value;
 
-/// A request that a guest makes of the world outside; the run waits for [`Run::reply`](crate::Run::reply).
+/// A request of a guest to its host; the run waits for [`Run::reply`](crate::Run::reply).
 ///
-/// A native module's arguments may have any shape, and so may the reply. For a WASI command the sandbox makes and reads
-/// them itself; bytes are base64url without padding:
+/// A native module's arguments, and the replies to it, may have any shape. For a WASI command the sandbox itself
+/// makes the arguments and reads the replies; bytes are base64url without padding:
 ///
 /// | operation | arguments | result |
 /// |---|---|---|
@@ -14,25 +14,25 @@ use ak_json::Value;
 /// | [`HostOperation::FsStat`] | `path` | `kind` (`file`, `directory`, `link` …), `size`, `modified` (µs since 1970) |
 /// | [`HostOperation::FsList`] | `path` | `entries`: objects with `name` and `kind` |
 /// | [`HostOperation::FsDelete`] | `path` | anything |
-/// | [`HostOperation::Random`] | `bytes` (how many) | a string: so many bytes |
+/// | [`HostOperation::Random`] | `bytes` (how many) | a string: that many bytes |
 /// | [`HostOperation::Now`] | none | an integer, µs since 1970 |
 ///
-/// A refusal is an error number to a command, by the error's member `name`: `NOT_FOUND` is `ENOENT`, `LIMIT` and
-/// `BUFFER_OVERFLOW` are `EFBIG`, `IO`, `DEADLINE` and `UNKNOWN_OUTCOME` are `EIO`, everything else is `EACCES`; for
-/// clock and random it is always `ENOTCAPABLE`. After `BUFFER_OVERFLOW` a file is described and read once more: it has
-/// grown.
+/// To a WASI command an error reply becomes an error number, chosen by the error's member `name`: `NOT_FOUND` is
+/// `ENOENT`, `LIMIT` and `BUFFER_OVERFLOW` are `EFBIG`, `IO`, `DEADLINE` and `UNKNOWN_OUTCOME` are `EIO`, everything
+/// else is `EACCES`; for clock and random it is always `ENOTCAPABLE`. After `BUFFER_OVERFLOW` the file has grown, so
+/// the sandbox describes and reads it once more.
 ///
-/// A native module's `max` of [`HostOperation::FsRead`] and [`HostOperation::Http`] is lowered to what a reply can hold.
+/// The sandbox lowers the member `max` of a native module's [`HostOperation::FsRead`] and [`HostOperation::Http`] to
+/// the number of bytes that a reply can hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostCall {
-    /// What is asked for.
+    /// The requested operation.
     pub operation: HostOperation,
-    /// The guest's arguments, of any shape; for [`HostOperation::Random`] `{"bytes": n}`, for
-    /// [`HostOperation::Now`] as the guest gave them.
+    /// The arguments: from a native module any JSON value, from a WASI command those in the table above.
     pub args: Value,
 }
 
-/// The operations that a guest can ask for. The sandbox decides nothing: the driver of the run does.
+/// The operations that a guest can request. The sandbox does not decide on them; the driver of the run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostOperation {
     /// Read a file.
@@ -47,7 +47,7 @@ pub enum HostOperation {
     FsDelete,
     /// Make an HTTP request.
     Http,
-    /// Ask a model.
+    /// Send a prompt to a model.
     Infer,
     /// Read a heap object.
     HeapRead,
@@ -55,9 +55,9 @@ pub enum HostOperation {
     HeapWrite,
     /// Call another tool.
     Call,
-    /// The time; the result is an integer, µs since the Unix epoch.
+    /// Get the time; the result is an integer, µs since the Unix epoch.
     Now,
-    /// Random bytes; the result is `bytes` many of them, base64url without padding.
+    /// Get random bytes; the result is `bytes` many of them, base64url without padding.
     Random,
 }
 
@@ -78,7 +78,7 @@ impl HostOperation {
         Self::Random,
     ];
 
-    /// The name of the import.
+    /// The name of the import in the module `ak`.
     pub fn name(self) -> &'static str {
         match self {
             Self::FsRead => "fs_read",

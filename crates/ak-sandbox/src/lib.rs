@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 //! A sandbox for untrusted WebAssembly tools: metered, isolated and deterministic.
 //!
-//! A [`Tool`] is a [`Manifest`] and the module it names by SHA-256. A [`Run`] is one call of it, on an
-//! instance in its first state: new, or put back to it.
+//! A [`Tool`] is a [`Manifest`] and the compiled module that it names by SHA-256. A [`Run`] is one call of a tool, on
+//! an instance in its first state: a new one, or one that was reset.
 //!
-//! - **Everything is limited.** Fuel, memory, tables, stack, output, log and host calls each have a limit
-//!   and an error of their own.
-//! - **No effects.** This crate touches no file, clock or network. A guest that asks for
-//!   something from outside, be it by `ak.http` or by `fopen`, is suspended with a [`HostCall`]; whoever
-//!   drives the run decides, performs, and resumes it with the reply.
-//! - **Deterministic.** The same module, input and replies give the same output and the same fuel, however
-//!   the run is sliced.
+//! - **Everything is limited.** Fuel, memory, tables, stack, output, log and host calls each have a limit and an
+//!   error of their own.
+//! - **No effects.** This crate touches no file, clock or network. When a guest requests something from outside, be
+//!   it by `ak.http` or by `fopen`, the run is suspended with a [`HostCall`]. The driver of the run, its caller,
+//!   decides on the call, performs it, and resumes the run with the reply.
+//! - **Deterministic.** The same module, input and replies give the same output and the same fuel, however the run is
+//!   sliced.
 //!
 //! This crate knows JSON ([`ak_json`]) and nothing of policies, agents or audit.
 //!
@@ -37,18 +37,21 @@
 //!
 //! # Modules
 //!
-//! **Loading.** `manifest` reads what a tool says of itself (`toml` its text, `error` what is wrong with it). `module` checks a
-//! module before it is compiled and rewrites it: `work` bounds what loading takes, `body_rewrite` edits functions, `data` merges
-//! data segments, `binary` reads and writes the format, `error` is [`ToolError`]. `tool` compiles it and, in `machine`, makes
-//! instances and puts them back to their first state. `builtin` has the tools that are always there.
+//! **Loading.** `manifest` reads a tool's manifest (`toml` its text, `error` its errors). `module` checks a module
+//! before it is compiled and rewrites it: `work` limits the work of loading, `body_rewrite` edits functions, `data`
+//! merges data segments, `binary` reads and writes the format, `error` is [`ToolError`]. `tool` compiles the module
+//! and, in `machine`, makes instances and resets them to their first state. `builtin` has the tools that come with
+//! the kernel.
 //!
-//! **Running.** `run` is one call, step by step; its `reply` takes the outcome of a host call. `guest` is what one run holds:
-//! memory and streams (`streams`), fuel (`meter`), sizes (`limiter`). `failure` tells why a run ended, `limits` what bounds it.
+//! **Running.** `run` is one call, step by step; its `reply` delivers the outcome of a host call. `guest` is the
+//! state of one run: memory and streams (`streams`), fuel (`meter`), sizes (`limiter`). `failure` holds the reasons
+//! for which a run fails, `limits` its limits.
 //!
-//! **What a guest can call.** `imports`: `ak`, our own functions, and `wasi`, those of `wasi_snapshot_preview1`: `syscall` is
-//! what all of them share, `calls` and `contents` are those about files, `buffers` those that read and write, `replies` goes on
-//! after a host call, `layout` has the byte forms. `files` holds the files that a guest has open (`names`, `errno`, `pending`).
-//! `host_call` names what a guest may ask of the world outside.
+//! **Imports of a guest.** `imports`: `ak`, our own functions, and `wasi`, those of `wasi_snapshot_preview1`. In the
+//! latter, `syscall` is the common frame, `calls` and `contents` are the functions about files, `buffers` those that
+//! read and write, `replies` continues after a host call, `layout` has the byte formats. `files` holds the files that
+//! a guest has open (`names`, `errno`, `pending`). `host_call` defines the requests that a guest can make of its
+//! host.
 //!
 //! # Directions
 //!

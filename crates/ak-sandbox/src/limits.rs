@@ -3,30 +3,32 @@ use wasmi::{CompilationMode, Config, CustomFuelCosts, EnforcedLimits};
 /// Bytes that the host moves into or out of a guest for one unit of fuel.
 pub(crate) const BYTES_PER_FUEL: u32 = 64;
 
-/// Bytes of names of files that the host looks at for one unit of fuel: it takes them apart, puts them together, hashes them.
+/// Bytes of file names that the host processes (splits, joins, hashes) for one unit of fuel.
 pub(crate) const NAME_BYTES_PER_FUEL: u32 = 8;
 
-/// Fuel of every host call, besides what it moves: about what it takes to leave the guest and to come back.
+/// Fuel that every call of a host function costs besides the bytes it moves: about the work of leaving the guest and
+/// returning.
 pub(crate) const HOST_CALL_FUEL: u64 = 30;
 
-/// Largest module where nothing else is set, in bytes.
+/// Default limit on the size of a module, in bytes.
 pub const MODULE_BYTES_MAX: usize = 8 << 20;
 
-/// What holds for a [`Tool`](crate::Tool) from the day it is loaded: the size of the module and the engine's
-/// stacks.
+/// Limits that hold from the loading of a [`Tool`](crate::Tool) on: size of the module, stacks of the engine,
+/// instances kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SandboxConfig {
     /// Largest module, in bytes.
     pub module_bytes_max: usize,
-    /// Deepest chain of calls inside the guest.
+    /// Deepest chain of calls inside the guest, in calls.
     pub call_depth_max: usize,
     /// Largest value stack of the guest, in bytes.
     pub stack_bytes_max: usize,
-    /// Longest function, in bytes: one is translated at once, when it is first called, and cannot be interrupted.
+    /// Longest function, in bytes. The engine translates a function in one go when it is first called, and cannot be
+    /// interrupted.
     pub function_bytes_max: usize,
-    /// How many instances are kept for the next calls; 0 to keep none.
+    /// Instances kept for the next calls; 0 keeps none.
     pub recycled_max: usize,
-    /// Memory of all instances that are kept, in bytes. An instance of more than that serves one call only.
+    /// Memory of all instances kept, in bytes. An instance with more memory than that serves one call only.
     pub recycled_bytes_max: usize,
 }
 
@@ -44,12 +46,12 @@ impl Default for SandboxConfig {
 }
 
 impl SandboxConfig {
-    /// The engine's settings. Every choice serves one aim: the same call costs the same fuel and gives the
-    /// same bytes everywhere.
+    /// The engine's settings. They all serve one purpose: the same call costs the same fuel and gives the same bytes
+    /// on every machine.
     pub(crate) fn engine(&self) -> Config {
         let mut config = Config::default();
-        // Translation is lazy, so that a big module starts at once, and free, so that the first call costs
-        // what the second costs.
+        // Translation is lazy, so that a large module starts at once, and costs no fuel, so that a first call costs
+        // as much as a second.
         config.compilation_mode(CompilationMode::LazyTranslation);
         config.consume_fuel(true);
         config.fuel_cost(CustomFuelCosts {
@@ -57,16 +59,15 @@ impl SandboxConfig {
             fuel_per_bytes_translated: 0,
             fuel_per_bytes_validated: 0,
         });
-        // `prepare` has bounded what there may be, by the work that it takes.
+        // `prepare` already limits the parts of a module, by the work of loading them.
         config.enforced_limits(EnforcedLimits::default());
-        // Its results depend on the machine.
+        // Relaxed SIMD gives results that depend on the machine.
         config.wasm_relaxed_simd(false);
         config.wasm_multi_memory(false);
-        // The engine loses the result of a host call that was a tail call and comes only later, and spoils a local of the
-        // caller's with it.
+        // With a host call in tail position that is resumed later, the engine loses the result and corrupts a local
+        // of the caller.
         config.wasm_tail_call(false);
-        // `Tool` turns a start section into an export: a start function run by the engine could not be
-        // sliced.
+        // `prepare` turns the start section into an export: the engine cannot run a start function in slices.
         config.allow_start_fn(false);
         config.ignore_custom_sections(true);
         config.set_max_recursion_depth(self.call_depth_max);
@@ -77,13 +78,14 @@ impl SandboxConfig {
     }
 }
 
-/// Height at which a value stack starts, in bytes.
+/// Initial height of the value stack, in bytes.
 const STACK_BYTES_INITIAL: usize = 1_000;
 
-/// What one [`Run`](crate::Run) may use. A manifest's own limits can only lower these.
+/// Limits on what one [`Run`](crate::Run) may use. A manifest's own limits can only lower these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Fuel: about one unit per WASM instruction, plus 30 per host call and one per 64 bytes that the host moves.
+    /// Units of fuel: about one per WebAssembly instruction, 30 per call of a host function, and one per 64 bytes that the
+    /// host moves.
     pub fuel: u64,
     /// Linear memory, in bytes.
     pub memory_bytes_max: u64,
@@ -91,15 +93,15 @@ pub struct RunLimits {
     pub table_elements_max: u64,
     /// The result, in bytes of JSON.
     pub output_bytes_max: u64,
-    /// What is kept of the guest's log, in bytes: its end.
+    /// The guest's log, in bytes; of a longer log the end is kept.
     pub log_bytes_max: u64,
-    /// Host calls that leave the sandbox.
+    /// Number of host calls that are handed to the driver of the run.
     pub host_calls_max: u32,
-    /// Arguments or reply of one host call, or one file of a command, in bytes.
+    /// Arguments or reply of one host call, or content of one file of a WASI command, in bytes.
     pub host_call_bytes_max: u64,
-    /// Files and directories open at a time, besides those that a command finds open.
+    /// Files and directories open at the same time, besides the directories that a WASI command finds open.
     pub files_max: u32,
-    /// What the open files hold together, in bytes; an entry of a directory counts for its name and 32 bytes.
+    /// Contents and directory entries of all open files, in bytes; an entry counts as its name and 32 bytes.
     pub file_bytes_max: u64,
 }
 

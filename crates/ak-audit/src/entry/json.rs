@@ -1,4 +1,4 @@
-//! An entry as JSON: our own form, and that of the Open Cybersecurity Schema Framework.
+//! An entry as JSON: in our own form, and in that of the Open Cybersecurity Schema Framework.
 
 use alloc::string::String;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Kind {
-    /// Its name in JSON.
+    /// The kind's name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -23,7 +23,7 @@ impl Kind {
 }
 
 impl Decision {
-    /// Its name in JSON.
+    /// The decision's name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -36,14 +36,14 @@ impl Decision {
     }
 }
 
-/// A hash in hexadecimal; null where it stands for nothing.
+/// A hash in hexadecimal; null for [`ZERO_HASH`].
 fn hash(hash: &Hash) -> Value {
     if *hash == ZERO_HASH { Value::Null } else { Value::from(hex::encode(hash)) }
 }
 
 impl Entry<'_> {
-    /// Everything in the entry, under the names of the format's table; one line of NDJSON when printed. `operation` is
-    /// what the caller calls the operation, `leaf` the entry's own hash.
+    /// All fields of the entry, under the names in the format's table; printed, it is one line of NDJSON. `operation`
+    /// is the caller's name of the operation, `leaf` the entry's leaf hash.
     #[must_use]
     pub fn to_json(&self, operation: &str, leaf: &Hash) -> Value {
         object! {
@@ -68,8 +68,8 @@ impl Entry<'_> {
         }
     }
 
-    /// The entry as an OCSF 1.3 event of class *API Activity* (6003) with the profile `security_control`. What has no
-    /// place there stands in `unmapped`.
+    /// The entry as an OCSF 1.3 event of class *API Activity* (6003) with the profile `security_control`. Fields that
+    /// OCSF has no place for are in `unmapped`.
     #[must_use]
     pub fn to_ocsf(&self, operation: &str, leaf: &Hash) -> Value {
         let permitted = match self.decision {

@@ -1,4 +1,4 @@
-//! An entry and its hash in one value, so that neither is computed twice.
+//! An encoded entry with its hash, so that neither is computed twice.
 
 use alloc::{sync::Arc, vec};
 use core::ops::Deref;
@@ -11,8 +11,8 @@ use crate::{
 
 /// The bytes of an entry with their leaf hash.
 ///
-/// There are two ways to one: an [`Entry`](crate::Entry) encoded, and bytes checked. So whoever is given one need neither
-/// decode nor hash it. It reads as its bytes, and clones share them.
+/// A leaf is made by encoding an [`Entry`](crate::Entry) or by checking bytes, so its holder need not decode or hash
+/// it again. It dereferences to its bytes, and clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     bytes: Arc<[u8]>,
@@ -20,10 +20,10 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Checks bytes and hashes them.
+    /// Checks that the bytes are an entry, and hashes them.
     ///
     /// # Errors
-    /// When they are no entry.
+    /// When the bytes are not an entry.
     pub fn check(bytes: impl Into<Arc<[u8]>>) -> Result<Leaf, EntryError> {
         let bytes = bytes.into();
         View::of(&bytes)?;
@@ -31,9 +31,9 @@ impl Leaf {
         Ok(Leaf { bytes, hash })
     }
 
-    /// A leaf of `length` bytes that `write` writes to zeros.
+    /// A leaf of `length` bytes, which `write` fills in; they are zero before.
     pub(crate) fn write(length: usize, write: impl Fn(&mut [u8])) -> Leaf {
-        // An entry of usual length is written where it is hashed.
+        // An entry of usual length is encoded directly in the hash's message, which saves a copy.
         let mut blocks = [[0; 64]; 8];
         if let Some(message) = leaf_message(&mut blocks, length, &write) {
             let bytes = message.as_flattened().get(1..=length).unwrap_or_default().into();
@@ -54,7 +54,7 @@ impl Leaf {
         self.hash
     }
 
-    /// The bytes.
+    /// The entry's bytes.
     #[must_use]
     pub const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes

@@ -1,4 +1,4 @@
-//! The audit entry and its one byte form, `docs/decisions/0001-leaf-format.md`.
+//! The audit entry and its encoding, `docs/decisions/0001-leaf-format.md`.
 
 mod json;
 pub(crate) mod leaf;
@@ -11,52 +11,52 @@ use ak_json::Integrity;
 use self::{leaf::Leaf, view::View};
 use crate::hash::{Hash, ZERO_HASH};
 
-/// What an entry starts with. To change the layout is to change these bytes.
+/// The first bytes of every entry; they change with the layout.
 pub const MAGIC: [u8; 4] = *b"AKL1";
 
-/// Bytes before the three texts.
+/// Bytes of an entry before its three texts.
 pub const FIXED_BYTES: usize = 217;
 
-/// The longest an entry can be.
+/// The greatest length of an entry in bytes.
 pub const ENTRY_BYTES_MAX: usize = FIXED_BYTES + 255 + 255 + 65_535;
 
-/// What an entry records.
+/// The kinds of entry: decision, step, outcome or notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Kind {
-    /// A request and what was decided about it.
+    /// A request and the decision on it.
     Decision = 1,
-    /// A step of an effect under way, and what was decided about it.
+    /// A step of a pending effect and the decision on it.
     Step = 2,
-    /// How a permitted effect ended.
+    /// The outcome of a permitted effect.
     Outcome = 3,
-    /// Made by the kernel itself.
+    /// An entry that the kernel makes itself, without a request.
     Notice = 4,
 }
 
-/// What was decided.
+/// The decision that an entry records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Decision {
-    /// A rule or capability permits it.
+    /// A rule or capability permits the request.
     Permit = 1,
-    /// Somebody must approve it first.
+    /// The owner must approve the request first.
     Ask = 2,
-    /// A rule forbids it.
+    /// A rule forbids the request.
     Forbid = 3,
-    /// No rule permits it.
+    /// No rule permits the request.
     DefaultDeny = 4,
-    /// Refused before any policy was asked: malformed, over a limit, without standing.
+    /// Rejected without a decision of the policy: malformed, over a limit, or not allowed for this caller.
     Refused = 5,
 }
 
 macro_rules! from_byte {
     ($type:ident { $($variant:ident),+ }) => {
         impl $type {
-            /// Every value, in the order of the numbers.
+            /// Every value, in the order of their numbers.
             pub const ALL: &'static [$type] = &[$($type::$variant),+];
 
-            /// The value with this number, if there is one.
+            /// The value with this number; `None` if there is none.
             #[must_use]
             pub fn from_byte(byte: u8) -> Option<$type> {
                 match byte {
@@ -70,55 +70,56 @@ macro_rules! from_byte {
 from_byte!(Kind { Decision, Step, Outcome, Notice });
 from_byte!(Decision { Permit, Ask, Forbid, DefaultDeny, Refused });
 
-/// One audit entry. It borrows its texts: from the kernel when written, from the bytes when read.
+/// One decoded entry of the log. It borrows its texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// Position in the log, from 0, without gaps.
     pub seq: u64,
-    /// Microseconds since the Unix epoch, never falling.
+    /// Wall-clock time in microseconds since the Unix epoch; it may be earlier than that of the entry before.
     pub time_us: u64,
-    /// The log's identity, drawn from the entropy of its first input.
+    /// Identity of the log, taken from the entropy of its first input.
     pub run: [u8; 16],
     /// Number of the operation in the kernel's table.
     pub operation: u16,
     /// What this entry records.
     pub kind: Kind,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
     /// Result code; 0 is success.
     pub code: i32,
-    /// `seq` of the decision this belongs to; its own for a decision or a notice.
+    /// `seq` of the decision that this entry belongs to, or of the step by which a tool asked for it; the entry's own
+    /// `seq` for a decision or a notice.
     pub cause: u64,
     /// Digest of the policy in force.
     pub policy: Hash,
-    /// Commitment to the canonical target, [`ZERO_HASH`] where there is none.
+    /// Commitment to the canonical target; [`ZERO_HASH`] if there is none.
     pub target: Hash,
     /// Commitment to the input.
     pub request: Hash,
-    /// Commitment to the reply, [`ZERO_HASH`] while it is still to come.
+    /// Commitment to the reply; [`ZERO_HASH`] if there is none yet.
     pub reply: Hash,
-    /// Leaf hash of the entry before, [`ZERO_HASH`] for `seq` 0.
+    /// Leaf hash of the entry before; [`ZERO_HASH`] for `seq` 0.
     pub previous: Hash,
-    /// Integrity of what flowed in.
+    /// Integrity of the data that the request used.
     pub integrity: Integrity,
-    /// Secrecy labels of what flowed in: each 1–255 bytes, strictly ascending, 65,535 bytes in all with one byte
-    /// added for each.
+    /// Secrecy labels of the data that the request used, in strictly ascending order. Each has 1 to 255 bytes; all
+    /// together, with one more byte for each, have at most 65,535.
     pub secrecy: Vec<&'a str>,
     /// Name of the agent, at most 255 bytes.
     pub agent: &'a str,
-    /// Id of the rule that decided, at most 255 bytes; empty where none did.
+    /// Id of the rule that decided, at most 255 bytes; empty if no rule did.
     pub rule: &'a str,
 }
 
-/// Why bytes are no entry, or an entry has no bytes.
+/// Why bytes are not an entry, or an entry cannot be encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("entry field {field} at byte {offset} {reason}")]
 pub struct EntryError {
-    /// The field, as named in the table of the format.
+    /// The name of the field in the format's table.
     pub field: &'static str,
-    /// Where the field starts, in bytes from the start of the entry.
+    /// Offset of the field in bytes from the start of the entry.
     pub offset: usize,
-    /// What is wrong with it.
+    /// What is wrong with the field, such as "is cut short".
     pub reason: &'static str,
 }
 
@@ -129,18 +130,18 @@ impl EntryError {
 }
 
 impl<'a> Entry<'a> {
-    /// The entry's bytes.
+    /// Encodes the entry.
     ///
     /// # Errors
-    /// When a text is too long, the labels do not ascend, or `cause` or `previous` contradict `kind` and `seq`:
-    /// exactly the entries that [`Entry::decode`] would refuse.
+    /// When a text is too long, the labels are empty or do not ascend, or `cause` or `previous` contradicts `kind`
+    /// and `seq`: exactly the entries that [`Entry::decode`] would reject.
     pub fn encode(&self) -> Result<Vec<u8>, EntryError> {
         let mut bytes = vec![0; self.length()?];
         self.write(&mut bytes);
         Ok(bytes)
     }
 
-    /// The entry's bytes with their hash.
+    /// Encodes the entry and computes its leaf hash.
     ///
     /// # Errors
     /// As [`Entry::encode`].
@@ -148,7 +149,7 @@ impl<'a> Entry<'a> {
         Ok(Leaf::write(self.length()?, |bytes| self.write(bytes)))
     }
 
-    /// Writes the entry, which was checked, to as many bytes as it has.
+    /// Writes the entry, which was checked, to `bytes`, which has its exact length.
     fn write(&self, bytes: &mut [u8]) {
         let Some((fixed, mut texts)) = bytes.split_first_chunk_mut::<FIXED_BYTES>() else { return };
         fixed[..4].copy_from_slice(&MAGIC);
@@ -169,7 +170,7 @@ impl<'a> Entry<'a> {
             Integrity::Trusted => 0,
             Integrity::Untrusted => 1,
         };
-        // All lengths were found to fit.
+        // `length` has checked that all lengths fit.
         let [agent, rule] = [self.agent, self.rule].map(|text| u8::try_from(text.len()).unwrap_or(u8::MAX));
         fixed[213] = agent;
         fixed[214] = rule;
@@ -189,7 +190,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// How many bytes it has, if it keeps to the rules.
+    /// The length of the encoded entry in bytes; fails if the entry cannot be encoded.
     fn length(&self) -> Result<usize, EntryError> {
         self.check()?;
         text_length("agent", 213, self.agent)?;
@@ -204,15 +205,15 @@ impl<'a> Entry<'a> {
         Ok(FIXED_BYTES + self.agent.len() + self.rule.len() + secrecy)
     }
 
-    /// Reads an entry back from its bytes, and only from them: whatever [`Entry::encode`] does not write is refused.
+    /// Decodes an entry. Rejects any bytes that [`Entry::encode`] would not write.
     ///
     /// # Errors
-    /// Names the first field that is not as it must be.
+    /// Names the first field that is wrong.
     pub fn decode(bytes: &'a [u8]) -> Result<Entry<'a>, EntryError> {
         View::of(bytes).map(View::entry)
     }
 
-    /// The rules that bind several fields together.
+    /// Checks the rules that involve several fields.
     fn check(&self) -> Result<(), EntryError> {
         let cause_fits = match self.kind {
             Kind::Decision | Kind::Notice => self.cause == self.seq,

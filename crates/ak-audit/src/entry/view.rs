@@ -1,4 +1,4 @@
-//! An entry's bytes, looked at where they are: the check that makes them an entry, without a copy or an allocation.
+//! An entry's bytes in place: checks that they are an entry, without copying or allocating.
 
 use ak_json::Integrity;
 
@@ -7,7 +7,7 @@ use crate::{
     hash::{Hash, ZERO_HASH},
 };
 
-/// Where each fixed field starts, for whoever must say what is missing.
+/// Offset of each fixed field, for the error that names where an entry is cut short.
 const FIELDS: [(&str, usize); 18] = [
     ("magic", 0),
     ("seq", 4),
@@ -29,7 +29,7 @@ const FIELDS: [(&str, usize); 18] = [
     ("secrecy length", 215),
 ];
 
-/// The bytes of an entry.
+/// The checked bytes of an entry, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
     fixed: &'a [u8; FIXED_BYTES],
@@ -37,10 +37,10 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The entry that these bytes are.
+    /// Checks that these bytes are an entry.
     ///
     /// # Errors
-    /// Names the first field that is not as [`Entry::encode`] writes it.
+    /// Names the first field that [`Entry::encode`] would not write like this.
     pub(crate) fn of(bytes: &'a [u8]) -> Result<View<'a>, EntryError> {
         let Some(view) = View::unchecked(bytes) else {
             let there = |(_, start): &&(&str, usize)| *start <= bytes.len();
@@ -57,7 +57,7 @@ impl<'a> View<'a> {
         Some(View { fixed, texts })
     }
 
-    /// The entry that these bytes are, which was checked when the leaf was made.
+    /// The entry in these bytes, which were checked when their leaf was made.
     pub(crate) fn of_leaf(bytes: &'a [u8]) -> View<'a> {
         View::unchecked(bytes).unwrap_or(View { fixed: &[0; FIXED_BYTES], texts: &[] })
     }
@@ -111,7 +111,7 @@ impl<'a> View<'a> {
             let label = rest.get(..usize::from(*length));
             check("secrecy", at + 1, label)?;
             let label = label.unwrap_or_default();
-            // The empty label does not follow anything.
+            // Fails for an empty label too, as nothing sorts before it.
             ascending &= last < label;
             (at, last) = (at + 1 + label.len(), label);
         }
@@ -182,7 +182,7 @@ impl<'a> View<'a> {
         self.texts.get(agent..agent + rule).unwrap_or_default()
     }
 
-    /// The labels, each behind its length.
+    /// The labels, which are stored with their lengths in front.
     fn labels(&self) -> impl Iterator<Item = &'a [u8]> {
         let (agent, rule) = self.name_lengths();
         let mut rest = self.texts.get(agent + rule..).unwrap_or_default();
@@ -194,9 +194,9 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The entry with its fields, its texts borrowed.
+    /// Decodes the fields; texts are borrowed.
     pub(crate) fn entry(self) -> Entry<'a> {
-        // What was checked has numbers that are known and texts that are UTF-8: nothing is made up here.
+        // The bytes were checked, so none of these defaults is ever used.
         let text = |bytes: &'a [u8]| core::str::from_utf8(bytes).unwrap_or_default();
         Entry {
             seq: self.seq(),
@@ -220,7 +220,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether all bytes are ASCII, eight at a time to the end: texts are short, and most of them are.
+/// Whether all bytes are ASCII. Checks eight at a time: texts are short, and most of them are ASCII.
 fn is_ascii(bytes: &[u8]) -> bool {
     let Some(last) = bytes.last_chunk::<8>() else { return bytes.is_ascii() };
     let all = bytes

@@ -1,4 +1,4 @@
-//! Reading a segment forwards, frame by frame, through a window.
+//! Reads a segment forwards, frame by frame, through a window in memory.
 
 use alloc::{string::String, vec::Vec};
 
@@ -7,7 +7,7 @@ use super::{
     frame::{self, COMMIT_BYTES, FRAME_HEAD_BYTES, Frame, MARK_BYTES, Salt},
 };
 
-/// Bytes read at a time; a longer frame widens the window for as long as it is looked at.
+/// Bytes read at a time; a longer frame widens the window for that frame.
 const WINDOW_BYTES: usize = 256 << 10;
 
 pub(crate) struct Cursor<'d, D> {
@@ -20,7 +20,7 @@ pub(crate) struct Cursor<'d, D> {
 }
 
 impl<'d, D: Disk> Cursor<'d, D> {
-    /// Stands at `offset` of a file, of which the first `length` bytes are read.
+    /// A cursor at `offset` of the file `name`, which reads only its first `length` bytes.
     pub(crate) fn new(disk: &'d D, name: String, offset: u64, length: u64) -> Cursor<'d, D> {
         Cursor { disk, name, length, offset, window: Vec::new(), window_start: offset }
     }
@@ -29,7 +29,7 @@ impl<'d, D: Disk> Cursor<'d, D> {
         self.offset
     }
 
-    /// Takes the file to end at `length`, if it does not end before.
+    /// Makes the cursor treat the file as ending at `length`, if it does not end before.
     pub(crate) fn shorten(&mut self, length: u64) {
         self.length = self.length.min(length);
     }
@@ -38,7 +38,7 @@ impl<'d, D: Disk> Cursor<'d, D> {
         self.offset = offset;
     }
 
-    /// The next `count` bytes without moving; none if the file ends before.
+    /// The next `count` bytes; the cursor does not move. `None` if fewer are left.
     pub(crate) fn peek(&mut self, count: usize) -> Result<Option<&[u8]>, DiskError> {
         let left = self.length.saturating_sub(self.offset);
         if left < count as u64 {
@@ -57,7 +57,8 @@ impl<'d, D: Disk> Cursor<'d, D> {
         Ok(skip.and_then(|skip| self.window.get(skip..)?.get(..count)))
     }
 
-    /// The frame that starts here and its length, without moving; none if there is no whole, undamaged one.
+    /// The frame at the cursor and its length in bytes; the cursor does not move. `None` if there is no whole,
+    /// undamaged frame.
     pub(crate) fn frame(&mut self, salt: Salt) -> Result<Option<(Frame<'_>, u64)>, DiskError> {
         let (offset, engine) = (self.offset, self.disk.engine());
         let length = match self.peek(FRAME_HEAD_BYTES)?.and_then(|head| head.first_chunk()) {
@@ -69,8 +70,8 @@ impl<'d, D: Disk> Cursor<'d, D> {
         Ok(whole.and_then(|whole| Some((frame::parse(whole, &engine, salt, offset)?, length as u64))))
     }
 
-    /// Looks from here to the end for a frame that can only have been written after a batch that began when the log had
-    /// `size` entries was acknowledged: a mark that counts more, or the commit of a later batch.
+    /// Searches from the cursor to the end for a frame that proves that a batch which began at `size` entries was
+    /// acknowledged: a mark that counts more entries, or the commit of a later batch.
     pub(crate) fn acknowledged_beyond(&mut self, size: u64, salt: Salt) -> Result<bool, DiskError> {
         let engine = self.disk.engine();
         while let Some(head) = self.peek(FRAME_HEAD_BYTES)? {
@@ -92,7 +93,7 @@ impl<'d, D: Disk> Cursor<'d, D> {
         Ok(false)
     }
 
-    /// How many bytes from here on are not the zeros of unused space, up to the last one that is not.
+    /// Number of bytes from the cursor to the last one that is not zero; the cursor does not move.
     pub(crate) fn bytes_until_zeros(&mut self) -> Result<u64, DiskError> {
         let start = self.offset;
         let mut end = start;
@@ -111,7 +112,7 @@ impl<'d, D: Disk> Cursor<'d, D> {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
+/// Reads until the buffer is full or the file ends; returns the number of bytes read.
 pub(crate) fn read_fully<D: Disk>(
     disk: &D,
     name: &str,

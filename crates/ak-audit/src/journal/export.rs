@@ -1,4 +1,4 @@
-//! Export as C2SP tiles (<https://c2sp.org/tlog-tiles>): a static directory from which anybody can check the log.
+//! Export as C2SP tiles (<https://c2sp.org/tlog-tiles>): static files from which anybody can verify the log.
 
 use alloc::{collections::VecDeque, string::ToString, vec::Vec};
 
@@ -24,20 +24,21 @@ pub enum TileError {
     /// An entry is longer than the 65,535 bytes that fit a bundle.
     #[error("entry {seq} is too long for a bundle of entries")]
     TooLong {
-        /// The entry.
+        /// `seq` of the entry.
         seq: u64,
     },
 }
 
 impl<D: Disk> Journal<D> {
-    /// The tiles and entry bundles of the log's first `size` entries, to be served beside a checkpoint of that size.
-    /// Those that retention has cut into are left out, as the format allows.
+    /// Iterates over the tiles and entry bundles of the log's first `size` entries, to be served beside a checkpoint
+    /// of that size. Tiles that contain pruned entries are left out, as the format allows.
     ///
     /// # Errors
-    /// The first item is an error when the log is shorter than `size`; any, when the disk fails.
+    /// The first item is an error when the log is shorter than `size`. Any item is one when the disk fails or an
+    /// entry is too long.
     pub fn tiles(&self, size: u64) -> impl Iterator<Item = Result<Tile, TileError>> {
         let short = (size > self.len()).then_some(Err(ProofError::Range.into()));
-        // The tile that retention cut through starts below what is kept.
+        // A level-0 tile with some entries pruned starts below the first entry kept.
         let kept = |position: &TilePosition| match position.level {
             0 => position.index << TILE_HEIGHT >= self.pruned_below(),
             _ => position.end() > self.pruned_below(),
@@ -74,7 +75,7 @@ impl<D: Disk> Journal<D> {
         Ok(Vec::from([Tile { path: position.path(&position.level.to_string()), bytes }]))
     }
 
-    /// The leaf hashes of a tile, and the entries they are the hashes of.
+    /// The leaf hashes of a tile, and the bundle of the entries.
     fn leaf_tile(&self, position: TilePosition) -> Result<Vec<Tile>, TileError> {
         let (mut hashes, mut bundle) = (Vec::new(), Vec::new());
         let first = position.index << TILE_HEIGHT;

@@ -1,4 +1,4 @@
-//! Frames, the unit in which a segment is written and damage is noticed.
+//! Frames: the unit of writing a segment and of detecting damage.
 //!
 //! | bytes | field, little-endian |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | 1 | kind |
 //! | *n* | payload |
 //!
-//! The salt keeps anybody who may choose a body from writing a frame inside it; the offset keeps a frame that a disk
-//! put in the wrong place from being taken for one that belongs there.
+//! The salt prevents a caller who chooses a body from forging a frame inside it. The offset ensures that a frame
+//! which the disk stored at the wrong place is not accepted there.
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ use crate::{hash::Hash, hash_engine::HashEngine};
 /// Bytes of a frame before its payload.
 pub(crate) const FRAME_HEAD_BYTES: usize = 9;
 
-/// The longest payload: an entry and a body of 64 MiB.
+/// The longest payload in bytes: a body of 64 MiB and an entry.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = (64 << 20) + (1 << 17);
 
 /// Bytes of a whole commit frame.
@@ -31,16 +31,16 @@ pub(crate) const RECORD: u8 = 2;
 pub(crate) const COMMIT: u8 = 3;
 pub(crate) const MARK: u8 = 4;
 
-/// What the checksums of one segment start from.
+/// The first bytes of every checksum of one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Salt(pub(crate) [u8; 8]);
 
-/// The end of a batch: what makes its records count.
+/// The commit frame that ends a batch. Only batches with one count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Commit {
-    /// Entries in the log before this batch.
+    /// Number of entries in the log before this batch.
     pub(crate) first: u64,
-    /// Entries in the log with it.
+    /// Number of entries in the log with this batch.
     pub(crate) size: u64,
     /// Offset of the batch's first frame.
     pub(crate) start: u64,
@@ -48,34 +48,34 @@ pub(crate) struct Commit {
     pub(crate) root: Hash,
 }
 
-/// A frame whose checksum holds.
+/// A decoded frame whose checksum is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     /// An entry and its body: `u32` length of the entry, entry, body.
     Record { entry: &'a [u8], body: &'a [u8] },
     /// `u64` first, `u64` size, `u64` start, root.
     Commit(Commit),
-    /// `u64` size: written once a sync returned, it says that so many entries were acknowledged.
+    /// `u64` size: the number of acknowledged entries, written after a sync.
     Mark { size: u64 },
 }
 
-/// Appends a frame whose checksum is still to come.
+/// Appends a frame without its checksum.
 fn push_open(out: &mut Vec<u8>, kind: u8, payload: &[&[u8]]) {
     let length = payload.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-    // Callers keep to PAYLOAD_BYTES_MAX, which fits.
+    // Callers keep to PAYLOAD_BYTES_MAX, which fits 32 bits.
     let [a, b, c, d] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     out.extend_from_slice(&[0, 0, 0, 0, a, b, c, d, kind]);
     payload.iter().for_each(|part| out.extend_from_slice(part));
 }
 
-/// Gives the whole frame in `frame` its checksum, now that it is known to stand at `offset`.
+/// Writes the checksum of the whole frame in `frame`, whose offset in the file is `offset`.
 fn finish(frame: &mut [u8], engine: &HashEngine, salt: Salt, offset: u64) {
     if let Some((crc, covered)) = frame.split_first_chunk_mut() {
         *crc = checksum(engine, salt, offset, covered).to_le_bytes();
     }
 }
 
-/// Appends a frame that will stand at `offset`.
+/// Appends a frame whose offset in the file is `offset`.
 pub(crate) fn push(
     out: &mut Vec<u8>,
     engine: &HashEngine,
@@ -89,18 +89,18 @@ pub(crate) fn push(
     finish(out.get_mut(start..).unwrap_or_default(), engine, salt, offset);
 }
 
-/// Of what stands behind the checksum in the frame at `offset`.
+/// The checksum of the frame at `offset`; `covered` is the frame without it.
 fn checksum(engine: &HashEngine, salt: Salt, offset: u64, covered: &[u8]) -> u32 {
     (engine.crc32c)([[salt.0, offset.to_le_bytes()].as_flattened(), covered])
 }
 
-/// Appends a record whose place is not known yet.
+/// Appends a record frame whose offset is not known yet, without its checksum.
 pub(crate) fn push_record(out: &mut Vec<u8>, entry: &[u8], body: &[u8]) {
     let length = u32::try_from(entry.len()).unwrap_or(u32::MAX).to_le_bytes();
     push_open(out, RECORD, &[&length, entry, body]);
 }
 
-/// Finishes the record that `frames` starts with. Gives its entry, and the length of the frame.
+/// Writes the checksum of the record frame that `frames` starts with. Returns its entry and the length of the frame.
 pub(crate) fn finish_record<'f>(
     frames: &'f mut [u8],
     engine: &HashEngine,
@@ -121,14 +121,14 @@ pub(crate) fn push_commit(out: &mut Vec<u8>, engine: &HashEngine, salt: Salt, of
     push(out, engine, salt, offset, COMMIT, &[numbers.as_flattened(), root]);
 }
 
-/// Writes a mark that will stand at `offset`.
+/// Writes a mark whose offset in the file is `offset`.
 pub(crate) fn write_mark(out: &mut [u8], engine: &HashEngine, salt: Salt, offset: u64, size: u64) {
     let mut mark = Vec::with_capacity(MARK_BYTES);
     push(&mut mark, engine, salt, offset, MARK, &[&size.to_le_bytes()]);
     out.iter_mut().zip(mark).for_each(|(to, from)| *to = from);
 }
 
-/// The length of the whole frame that starts with `head`, if that is plausible.
+/// The length of the frame that starts with `head`; `None` if its length or kind is invalid.
 pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
     let [_, _, _, _, a, b, c, d, kind] = *head;
     let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).ok()?;
@@ -136,7 +136,7 @@ pub(crate) fn frame_length(head: &[u8; FRAME_HEAD_BYTES]) -> Option<usize> {
         .then(|| length.saturating_add(FRAME_HEAD_BYTES))
 }
 
-/// The kind and payload of the whole frame in `bytes`, if its checksum holds.
+/// The kind and payload of the frame in `bytes`; `None` if its checksum or length is wrong.
 pub(crate) fn open<'b>(
     bytes: &'b [u8],
     engine: &HashEngine,
@@ -152,7 +152,7 @@ pub(crate) fn open<'b>(
     (u32::from_le_bytes([a, b, c, d]) as usize == payload.len()).then_some((kind, payload))
 }
 
-/// The whole frame in `bytes`, if its checksum holds and it is one of those that follow a header.
+/// Decodes the frame in `bytes`; `None` if its checksum is wrong or its kind cannot follow a header.
 pub(crate) fn parse<'b>(bytes: &'b [u8], engine: &HashEngine, salt: Salt, offset: u64) -> Option<Frame<'b>> {
     let (kind, payload) = open(bytes, engine, salt, offset)?;
     match kind {

@@ -1,26 +1,26 @@
-//! The sparse index: where blocks of entries start, and what certainly does not stand in them.
+//! The sparse index: for each block of entries its position, and a filter that tells which values it cannot hold.
 
 use alloc::vec::Vec;
 
 use crate::{entry::Decision, entry::view::View, merkle::tree::TILE_WIDTH};
 
-/// A block ends after this many bytes even if it holds few entries.
+/// A block is closed after this many bytes, even if it holds few entries.
 const BLOCK_BYTES: u64 = 1 << 20;
 
-/// Consecutive entries of one segment, never across a tile of the tree.
+/// Consecutive entries of one segment within one tile of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) first: u64,
-    /// First entry of the segment it stands in.
+    /// `seq` of the first entry of the block's segment.
     pub(crate) segment: u64,
-    /// Where its first frame starts.
+    /// Offset in the segment of the block's first frame.
     pub(crate) offset: u64,
     pub(crate) time_first_us: u64,
     pub(crate) time_last_us: u64,
     pub(crate) holds: BlockFilter,
 }
 
-/// What may stand in a block: a bit that is not set says that it does not.
+/// Filter over the values in a block: if the bit of a value is not set, the block does not hold that value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct BlockFilter {
     operations: u128,
@@ -30,7 +30,7 @@ pub(crate) struct BlockFilter {
 }
 
 impl BlockFilter {
-    /// Of a block of which nothing is known.
+    /// The filter of a block that was not read: it excludes nothing.
     const ANYTHING: BlockFilter =
         BlockFilter { operations: u128::MAX, agents: u128::MAX, rules: u128::MAX, decisions: u8::MAX };
 
@@ -58,7 +58,7 @@ impl BlockFilter {
     }
 }
 
-/// One of 128 bits: eight bytes at a time, multiplied by the golden ratio.
+/// The bit of a text, one of 128: eight bytes at a time are mixed in and multiplied by the golden ratio.
 fn text_bit(text: &[u8]) -> u128 {
     let step = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (words, rest) = text.as_chunks::<8>();
@@ -74,7 +74,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Takes in the next entry, whose frame starts at `offset` of `segment`.
+    /// Adds the next entry, whose frame starts at `offset` of `segment`.
     pub(crate) fn push(&mut self, entry: &View<'_>, segment: u64, offset: u64) {
         let fits = |block: &&mut Block| {
             block.segment == segment
@@ -100,24 +100,24 @@ impl Index {
         }
     }
 
-    /// Takes in a whole segment whose entries were not read yet, the first at `offset`.
+    /// Adds a whole segment whose entries were not read yet as one block; the first entry is at `offset`.
     pub(crate) fn push_unread(&mut self, segment: u64, offset: u64) {
         let (time_first_us, time_last_us) = (0, u64::MAX);
         let holds = BlockFilter::ANYTHING;
         self.blocks.push(Block { first: segment, segment, offset, time_first_us, time_last_us, holds });
     }
 
-    /// Takes these blocks for those of the segments before the one that starts with `segment`.
+    /// Replaces the blocks of all segments before the one that starts with `segment`.
     pub(crate) fn replace_before(&mut self, segment: u64, before: Index) {
         self.blocks.splice(..self.blocks.partition_point(|block| block.segment < segment), before.blocks);
     }
 
-    /// Forgets every entry from `seq` on.
+    /// Removes the blocks that start at entry `seq` or later.
     pub(crate) fn truncate(&mut self, seq: u64) {
         self.blocks.truncate(self.blocks.partition_point(|block| block.first < seq));
     }
 
-    /// Forgets every block of segments before the one that starts with `segment`.
+    /// Removes the blocks of all segments before the one that starts with `segment`.
     pub(crate) fn prune(&mut self, segment: u64) {
         self.blocks.drain(..self.blocks.partition_point(|block| block.segment < segment));
     }
@@ -126,7 +126,7 @@ impl Index {
         &self.blocks
     }
 
-    /// Position of the block that holds `seq`, or of the first one after it.
+    /// Position of the block that holds `seq`: the last one that starts at or before it, or else the first one.
     pub(crate) fn position(&self, seq: u64) -> usize {
         self.blocks.partition_point(|block| block.first <= seq).saturating_sub(1)
     }

@@ -1,4 +1,4 @@
-//! Reading records back from a journal, and proving them.
+//! Reading records from a journal, and proving them.
 
 use alloc::{collections::VecDeque, sync::Arc, vec, vec::Vec};
 use core::{iter::FusedIterator, ops::Range};
@@ -20,16 +20,17 @@ use crate::{
 };
 
 impl<D: Disk> Journal<D> {
-    /// The durable records whose `seq` lies in `range`, those pruned left out; from the newest with `rev`.
+    /// Iterates over the durable records whose `seq` lies in `range`, except pruned ones, oldest first; `rev` gives
+    /// the newest first.
     pub fn records(&self, range: Range<u64>) -> Records<'_, D> {
         let range = range.start.max(self.base.size())..range.end.min(self.durable);
         Records { journal: self, range, front: VecDeque::new(), back: VecDeque::new() }
     }
 
-    /// The record of entry `seq`.
+    /// The record of entry `seq`, read from disk.
     ///
     /// # Errors
-    /// When it was pruned or never was, or the disk fails.
+    /// When the entry was pruned or does not exist, its bytes changed on disk, or the disk fails.
     pub fn record(&self, seq: u64) -> Result<Record, JournalError> {
         if seq < self.base.size() {
             return Err(MissingRecord::Pruned.into());
@@ -38,11 +39,11 @@ impl<D: Disk> Journal<D> {
         Ok(found.ok_or(MissingRecord::Absent)??.1)
     }
 
-    /// Proves that entry `seq` stands in the log of the first `size` entries (RFC 6962 §2.1.1). Reads two tiles of 256
-    /// entries at most.
+    /// Makes the proof that entry `seq` is in the log of the first `size` entries (RFC 6962 §2.1.1). Reads at most
+    /// two tiles of 256 entries.
     ///
     /// # Errors
-    /// When there is no such entry or size, it was pruned, or the disk fails.
+    /// When `seq` is not below `size`, the log is smaller than `size`, the entry was pruned, or the disk fails.
     pub fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, ProofError> {
         self.check_size(size)?;
         if seq < self.base.size() {
@@ -52,10 +53,11 @@ impl<D: Disk> Journal<D> {
         prover::inclusion(seq, size, |level, index| reader.subtree(level, index, size))
     }
 
-    /// Proves that the log of `new` entries begins with the log of `old` (RFC 6962 §2.1.2).
+    /// Makes the proof that the log of `new` entries begins with the log of `old` entries (RFC 6962 §2.1.2).
     ///
     /// # Errors
-    /// When there are no such sizes, the hashes needed were pruned, or the disk fails.
+    /// When `old` is 0 or above `new`, the log is smaller than `new`, the hashes needed were pruned, or the disk
+    /// fails.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, ProofError> {
         self.check_size(new)?;
         let mut reader = self.tree_reader();
@@ -65,13 +67,13 @@ impl<D: Disk> Journal<D> {
     /// The root over the first `size` entries.
     ///
     /// # Errors
-    /// When there is no such size, the hashes needed were pruned, or the disk fails.
+    /// When the log is smaller, the hashes needed were pruned, or the disk fails.
     pub fn root_at(&self, size: u64) -> Result<Hash, ProofError> {
         self.check_size(size)?;
         self.tree_reader().root(size)
     }
 
-    /// The nodes of the tree, read from disk where they are not in memory.
+    /// A reader of the tree's nodes, which reads from disk those that are not in memory.
     pub(crate) fn tree_reader(&self) -> TileReader<'_, impl FnMut(u64) -> Result<FullTree, ProofError>> {
         self.tree.reader(|tile| self.tile(tile))
     }
@@ -80,7 +82,8 @@ impl<D: Disk> Journal<D> {
         if size > self.durable { Err(ProofError::Range) } else { Ok(()) }
     }
 
-    /// The leaves of one tile as a tree, hashed from its entries; where retention cut through it, from its edge on.
+    /// The leaves of one tile as a tree, hashed from its entries. If pruning removed some of its entries, the tree
+    /// starts from the edge over these.
     fn tile(&self, tile: u64) -> Result<FullTree, ProofError> {
         let start = tile << TILE_HEIGHT;
         let mut tree = match self.base.size().checked_sub(start) {
@@ -105,7 +108,7 @@ impl<D: Disk> Journal<D> {
         self.index.blocks()
     }
 
-    /// The durable records of one block.
+    /// Reads the durable records of one block.
     pub(crate) fn block(&self, block: &Block) -> Result<Vec<(u64, Record)>, JournalError> {
         let segment = self.segments.binary_search_by_key(&block.segment, |segment| segment.first).ok();
         let segment = segment.and_then(|index| self.segments.get(index));
@@ -133,18 +136,18 @@ impl<D: Disk> Journal<D> {
     }
 }
 
-/// The records of a range, read block by block as they are asked for.
+/// An iterator over the records of a range, which reads them block by block as it advances.
 #[derive(Debug)]
 pub struct Records<'j, D> {
     journal: &'j Journal<D>,
-    /// What is not yet loaded.
+    /// The part of the range that is not loaded yet.
     range: Range<u64>,
     front: VecDeque<(u64, Record)>,
     back: VecDeque<(u64, Record)>,
 }
 
 impl<D: Disk> Records<'_, D> {
-    /// Loads the block that holds `seq`, as far as it lies in the range.
+    /// Loads the part of the range that lies in the block of `seq`.
     fn load(&self, seq: u64) -> Result<Vec<(u64, Record)>, JournalError> {
         let journal = self.journal;
         let block = journal.blocks().get(journal.index.position(seq));
@@ -153,7 +156,7 @@ impl<D: Disk> Records<'_, D> {
         if records.is_empty() { Err(JournalError::Changed { seq }) } else { Ok(records) }
     }
 
-    /// After an error nothing more is read.
+    /// Ends the iteration with `error`.
     fn fail<T>(&mut self, error: JournalError) -> Option<Result<T, JournalError>> {
         self.range = 0..0;
         Some(Err(error))

@@ -21,7 +21,7 @@ use crate::{
 /// What is wrong with a journal, from some entry on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JournalFault {
-    /// Bytes that were acknowledged do not match their checksum, or unused space is not zero.
+    /// Acknowledged bytes do not match their checksum, or unused space is not zero.
     #[error("acknowledged bytes are damaged")]
     Damaged,
     /// The header of a segment is damaged, or contradicts the segment before it.
@@ -33,16 +33,16 @@ pub enum JournalFault {
     /// An entry does not follow its predecessor.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The entries of a batch lead to another root than the batch was committed with.
+    /// The entries of a batch lead to another root than its commit states.
     #[error("entries lead to another root than they were committed with")]
     Root,
-    /// The log is shorter than a checkpoint says it was.
+    /// The log is shorter than one of the caller's checkpoints states.
     #[error("log is shorter than the checkpoint at {size}")]
     RolledBack {
         /// Size stated by the checkpoint.
         size: u64,
     },
-    /// The log is another than the one a checkpoint was made of.
+    /// The log has another root than one of the caller's checkpoints states for that size.
     #[error("log differs from the checkpoint at {size}")]
     Rewritten {
         /// Size stated by the checkpoint.
@@ -50,60 +50,62 @@ pub enum JournalFault {
     },
 }
 
-/// What opening a journal found.
+/// What opening a journal found and repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecoveryReport {
-    /// Entries recovered, those pruned included: the `seq` of the next entry.
+    /// Number of entries recovered, pruned ones included; the `seq` of the next entry.
     pub size: u64,
-    /// Root over them.
+    /// Root over all these entries.
     pub root: Hash,
-    /// Entries below this one were dropped by retention.
+    /// `seq` of the first entry that the journal keeps; earlier ones were pruned.
     pub pruned_below: u64,
     /// Bytes after the last whole batch, left by a write that was never acknowledged.
     pub torn_tail_bytes: u64,
-    /// Whether nothing can be appended: acknowledged data is damaged, or the journal was opened for reading.
+    /// Whether nothing can be appended: acknowledged data is damaged, a checkpoint contradicts the log, or the
+    /// journal was opened for reading.
     pub read_only: bool,
-    /// The first entry that is damaged, missing or not vouched for.
+    /// `seq` of the first entry that is damaged, missing or contradicted by a checkpoint. `None` if there is none.
     pub first_bad: Option<u64>,
-    /// What is wrong with it.
+    /// What is wrong with that entry.
     pub reason: Option<JournalFault>,
-    /// Largest size among the caller's checkpoints that this journal agrees with. None: it is unanchored, and whoever
-    /// holds the directory could have rewritten it.
+    /// The largest size among the caller's checkpoints that this journal agrees with. `None` if it agrees with none:
+    /// anybody with access to the directory could then have rewritten the journal unnoticed.
     pub anchored_at: Option<u64>,
 }
 
-/// One segment that was read.
+/// A segment that was read, or whose size and header were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
-    /// Its first entry, which is its name.
+    /// `seq` of the segment's first entry, from which the file name is made.
     pub(crate) first: u64,
     pub(crate) salt: Salt,
-    /// Where the last batch but one ends, if there is a last one: what follows may not have reached the disk.
+    /// Offset where the last batch but one ends; `None` if there is no batch. Later bytes may not have reached the
+    /// disk.
     pub(crate) doubtful_from: Option<u64>,
-    /// Where the last whole batch ends.
+    /// Offset where the last whole batch ends.
     pub(crate) batch_end: u64,
-    /// Where the mark behind it ends; the same if there is none.
+    /// Offset where the mark after that batch ends; equal to `batch_end` if there is no mark.
     pub(crate) end: u64,
 }
 
 impl Segment {
-    /// Notes that a batch was written up to `end`.
+    /// Records that a batch was written up to offset `end`.
     pub(crate) const fn take_batch(&mut self, end: u64) {
         self.doubtful_from = Some(self.batch_end);
         (self.batch_end, self.end) = (end, end);
     }
 
-    /// A segment that has its header only.
+    /// A segment with its header only.
     pub(crate) const fn new(first: u64, salt: Salt) -> Segment {
         Segment { first, salt, doubtful_from: None, batch_end: HEADER_BYTES, end: HEADER_BYTES }
     }
 }
 
-/// A journal read back.
+/// A journal as read from disk.
 pub(crate) struct Recovery {
     pub(crate) genesis: Genesis,
     pub(crate) base: Tree,
-    /// The header of the first segment that was read, where the ones before it were left for later.
+    /// The header of the first segment that was read, if the segments before it were not.
     pub(crate) read_from: Option<Header>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) index: Index,
@@ -111,20 +113,21 @@ pub(crate) struct Recovery {
     pub(crate) tree: TiledTree,
     /// Unacknowledged bytes at the end of the last segment.
     pub(crate) torn_bytes: u64,
-    /// The name of a last segment whose creation a crash cut short, and how many bytes of its header were written.
+    /// The name of a newest segment whose creation a crash cut short, and the bytes of its header that were written.
     pub(crate) incomplete_segment: Option<(String, u64)>,
     pub(crate) fault: Option<(u64, JournalFault)>,
-    /// Root at the size of each checkpoint asked about, as far as the log reaches.
+    /// Root at the size of each anchor that the log reaches.
     pub(crate) roots: Vec<(u64, Hash)>,
 }
 
-/// Reads every segment of the journal on `disk`; none if there is none. Roots are noted at the sizes of `anchors`.
+/// Reads every segment of the journal on `disk`, and records the roots at the sizes of `anchors`. `None` if there is
+/// no journal.
 pub(crate) fn recover<D: Disk>(disk: &D, anchors: &[Checkpoint]) -> Result<Option<Recovery>, DiskError> {
     recover_segments(disk, &segments_on(disk)?, None, anchors)
 }
 
-/// Reads the segments of the journal from the one that holds entry `from` on; of those before it their sizes and headers.
-/// None if there is anything wrong, or nothing before `from`: then all has to be read.
+/// Reads the segment that holds entry `from` and the later ones; of earlier segments it reads size and header. `None`
+/// if it finds a fault or there is no earlier segment; everything has to be read then.
 pub(crate) fn recover_from<D: Disk>(disk: &D, from: u64) -> Result<Option<Recovery>, DiskError> {
     let firsts = segments_on(disk)?;
     let (unread, read) = firsts.split_at(firsts.partition_point(|first| *first <= from).saturating_sub(1));
@@ -148,8 +151,8 @@ pub(crate) fn recover_from<D: Disk>(disk: &D, from: u64) -> Result<Option<Recove
     Ok(recovery.filter(|recovery| recovery.fault.is_none()))
 }
 
-/// Reads the segments before the one with the header `end`, and says now and then how many entries it has read. None when it
-/// is told to stop.
+/// Reads the segments before the one with the header `end`, and calls `progress` with the number of entries read.
+/// `None` if `progress` returns false.
 pub(crate) fn recover_before<D: Disk>(
     disk: &D,
     end: &Header,
@@ -180,14 +183,14 @@ pub(crate) fn recover_before<D: Disk>(
     Ok(Some(recovery))
 }
 
-/// The first entries of all segments, ascending.
+/// The `seq` of each segment's first entry, ascending.
 fn segments_on<D: Disk>(disk: &D) -> Result<Vec<u64>, DiskError> {
     let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(|name| segment::parse_name(name)).collect();
     firsts.sort_unstable();
     Ok(firsts)
 }
 
-/// Reads these segments, which end the journal. `before` is what is known of those before, which were not read.
+/// Reads the segments `firsts`, the last of the journal. `before` describes the earlier ones, which were not read.
 fn recover_segments<D: Disk>(
     disk: &D,
     firsts: &[u64],
@@ -236,7 +239,7 @@ fn recover_segments<D: Disk>(
             break;
         }
     }
-    // Where the first segment to be read is not even whole, what comes before has to be read as well.
+    // If not even the first of these segments is whole, the earlier ones have to be read as well.
     Ok(recovery.filter(|_| !unread))
 }
 
@@ -246,8 +249,8 @@ fn read_header<D: Disk>(disk: &D, first: u64) -> Result<Option<Header>, DiskErro
     Ok(bytes.get(..got).and_then(Header::decode))
 }
 
-/// Whether the last segment, whose header is not whole, never held a batch: then a crash cut its creation short, nothing
-/// is lost with it, and this many bytes of its header are there.
+/// The number of bytes written to the newest segment, which has no whole header, if it never held a batch: a crash
+/// then cut its creation short and nothing is lost. `None` if it may have held one.
 fn incomplete_segment<D: Disk>(
     disk: &D,
     first: u64,
@@ -261,7 +264,7 @@ fn incomplete_segment<D: Disk>(
 }
 
 impl Recovery {
-    /// The journal that begins with this header, nothing of it read yet.
+    /// The journal that begins with this header, with nothing read yet.
     pub(crate) fn start(header: Header) -> Recovery {
         Recovery {
             tree: TiledTree::from_edge(&header.tree),
@@ -278,7 +281,7 @@ impl Recovery {
         }
     }
 
-    /// Goes on with the segment that has this header, though the one before it was not read.
+    /// Continues with the segment that has this header, although the segment before it was not read.
     fn go_on_with(&mut self, header: Header) {
         (self.chain, self.tree) = (header.chain, TiledTree::from_edge(&header.tree));
         if header.genesis != self.genesis {
@@ -287,7 +290,7 @@ impl Recovery {
         self.read_from = Some(header);
     }
 
-    /// What is wrong with the header of the segment that should come next.
+    /// What is wrong with `header` as that of the next segment; `None` if it follows.
     fn check_header(&self, header: &Header) -> Option<(u64, JournalFault)> {
         let size = self.chain.next;
         if header.chain.next != size {
@@ -304,7 +307,8 @@ impl Recovery {
         }
     }
 
-    /// Compares with the checkpoints: the largest size they agree on, and the first contradiction.
+    /// Compares the log with the checkpoints. Returns the largest size that they agree on and the first
+    /// contradiction.
     pub(crate) fn compare(&self, anchors: &[Checkpoint]) -> (Option<u64>, Option<(u64, JournalFault)>) {
         let mut sorted: Vec<&Checkpoint> = anchors.iter().collect();
         sorted.sort_by_key(|anchor| anchor.size);

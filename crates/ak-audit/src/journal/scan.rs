@@ -1,4 +1,4 @@
-//! Reading a journal from its beginning to where it stands now, beside the writer and in little memory.
+//! Reading all durable records of a journal in order, while it is being written, in little memory.
 
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
@@ -14,15 +14,15 @@ use crate::{
     merkle::tree::Tree,
 };
 
-/// A reading of all durable records, in order, through a handle of its own: the journal goes on meanwhile.
+/// A read of all durable records, in order, through its own disk handle, so that the journal can go on.
 ///
-/// Each frame is held against its checksum, and all entries together against the root over them at the end.
+/// It checks each frame against its checksum, and at the end all entries together against the root.
 #[derive(Debug)]
 pub struct Scan<D> {
     disk: D,
-    /// The segments that are not read to their end: first entry, salt, end in bytes.
+    /// The segments not read to their end yet: `seq` of the first entry, salt, end as an offset in bytes.
     segments: VecDeque<(u64, Salt, u64)>,
-    /// Where the next frame of the first of them starts.
+    /// Offset in the first of these segments where the next frame starts.
     offset: u64,
     tree: Tree,
     end: u64,
@@ -30,7 +30,7 @@ pub struct Scan<D> {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Begins a reading of what is durable now. `disk` is another handle on what the journal stands on.
+    /// Starts a read of the records that are durable now. `disk` is another handle on the journal's disk.
     pub fn scan<H: Disk>(&self, disk: H) -> Scan<H> {
         let segments = self.segments.iter().map(|segment| (segment.first, segment.salt, segment.end));
         Scan {
@@ -45,22 +45,23 @@ impl<D: Disk> Journal<D> {
 }
 
 impl<D: Disk> Scan<D> {
-    /// The next entry.
+    /// `seq` of the next entry to read.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.tree.size()
     }
 
-    /// How many entries there are with those that will be read.
+    /// Number of entries in the log when the scan started; the scan ends before this `seq`.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.end
     }
 
-    /// The next records, as many as `entries_max` and of about `bytes_max`, and at least one. None are left where it is empty.
+    /// Reads the next records: at least one, at most `entries_max`, and not many more than `bytes_max` bytes. Empty
+    /// at the end of the log.
     ///
     /// # Errors
-    /// [`JournalError::Changed`] names the first entry that is not as it was written; when the disk fails.
+    /// [`JournalError::Changed`] with the first entry that differs from what was written, or [`JournalError::Disk`].
     pub fn page(&mut self, entries_max: usize, bytes_max: usize) -> Result<Vec<(u64, Record)>, JournalError> {
         let (mut records, mut bytes) = (Vec::new(), 0usize);
         while self.next() < self.end && records.len() < entries_max && bytes < bytes_max {
@@ -74,7 +75,7 @@ impl<D: Disk> Scan<D> {
         Ok(records)
     }
 
-    /// Records of the first segment; it is left behind once it is read to its end.
+    /// Reads records of the first segment in the queue, which is removed once it was read to its end.
     fn read_segment(
         &mut self,
         entries_max: usize,

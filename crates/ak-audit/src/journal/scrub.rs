@@ -1,4 +1,4 @@
-//! Reads and verifies, in the background, the segments that opening left unread.
+//! Reading and verifying, in the background, the segments that opening left unread.
 
 use super::{
     Disk, DiskError, Journal, JournalError, JournalFault, State,
@@ -6,11 +6,11 @@ use super::{
     segment::Header,
 };
 
-/// A pending read of all segments before the first one that was read when the journal was opened.
+/// A pending read of all segments before the first one that opening read.
 ///
 /// 1. [`Journal::scrub`] gives it.
-/// 2. [`Scrub::read`] reads them, through another handle on the disk, while the journal is used.
-/// 3. [`Journal::finish_scrub`] takes note of what was found.
+/// 2. [`Scrub::read`] reads the segments, through another handle on the disk, while the journal is used.
+/// 3. [`Journal::finish_scrub`] takes the result.
 #[derive(Debug, Clone)]
 pub struct Scrub {
     end: Header,
@@ -23,14 +23,14 @@ pub struct ScrubResult {
 }
 
 impl Scrub {
-    /// How many entries there are to read, those pruned included.
+    /// Number of entries before the first segment that opening read, pruned ones included.
     #[must_use]
     pub const fn entries(&self) -> u64 {
         self.end.chain.next
     }
 
-    /// Reads them. `progress` takes how many entries were read, those pruned included, about once for each MiB, and says
-    /// whether to go on. None when it said no.
+    /// Reads the segments. Calls `progress` about once per MiB with the number of entries read, pruned ones included,
+    /// and stops when it returns false; the result is then `None`.
     ///
     /// # Errors
     /// When the disk fails.
@@ -45,23 +45,23 @@ impl Scrub {
 }
 
 impl<D: Disk> Journal<D> {
-    /// What is to be read yet; none where everything was read.
+    /// The read that is still pending; `None` if every segment was read.
     #[must_use]
     pub fn scrub(&self) -> Option<Scrub> {
         self.read_from.clone().map(|end| Scrub { end })
     }
 
-    /// The first entry that was read, or may be read for the first time by a [`Scrub`].
+    /// `seq` of the first entry that opening read, if a [`Scrub`] is still to read those before it; else 0.
     #[must_use]
     pub fn unread_below(&self) -> u64 {
         self.read_from.as_ref().map_or(0, |header| header.chain.next)
     }
 
-    /// Takes note of what was read. The first entry that is damaged, and why, where there is one: the journal is read-only
-    /// then.
+    /// Takes the result of a scrub. Returns the first damaged entry with its fault, if there is one; the journal is
+    /// then read-only.
     ///
     /// # Errors
-    /// When segments were dropped since the scrub began: the rest has to be read again.
+    /// [`JournalError::Changed`] when segments were pruned since the scrub began: scrub again.
     pub fn finish_scrub(&mut self, read: ScrubResult) -> Result<Option<(u64, JournalFault)>, JournalError> {
         let Recovery { base, segments, index, tree, fault, .. } = read.recovery;
         if fault.is_some() {

@@ -1,4 +1,4 @@
-//! Segments: the files a journal consists of, each with a header from which it can be read alone.
+//! Segments: the files of a journal. Each starts with a header that makes it readable without the segments before it.
 
 use alloc::{format, string::String, vec, vec::Vec};
 
@@ -13,23 +13,23 @@ const MAGIC: [u8; 8] = *b"AKSEG001";
 /// The magic of earlier versions, whose segments have the same layout.
 const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL01";
 
-/// Bytes that a header fills, with zeros after its frame. Batches start here.
+/// Bytes reserved for a segment's header, zeros after its frame included. The first batch starts at this offset.
 pub const HEADER_BYTES: u64 = 16 << 10;
 
-/// The most bytes of [`Genesis::meta`].
+/// The most bytes that [`Genesis::meta`] may have.
 pub const META_BYTES_MAX: usize = 8 << 10;
 
 /// The identity of a journal, set when it is created. Every segment repeats it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Genesis {
-    /// 16 bytes of entropy that nobody outside the directory knows: the segments' salts derive from them.
+    /// 16 bytes of entropy that nobody without access to the directory knows; the segments' salts derive from them.
     pub id: [u8; 16],
-    /// What the owner wants to find again before the first record: versions, configuration. At most
-    /// [`META_BYTES_MAX`] bytes.
+    /// Bytes that the owner needs before it reads the first record, such as versions and configuration; at most
+    /// [`META_BYTES_MAX`].
     pub meta: Vec<u8>,
 }
 
-/// Where a segment takes up the log.
+/// The header of a segment: the journal's identity, and the chain and tree before the segment's first entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) genesis: Genesis,
@@ -38,7 +38,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// The header's bytes, without the zeros that follow it:
+    /// The header's frame, without the zeros that follow it. The payload is
     /// magic, id, `u64` first seq, head, `u64` time, `u8` number of peaks, peaks, meta.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let Header { genesis, chain, tree } = self;
@@ -58,13 +58,13 @@ impl Header {
         out
     }
 
-    /// What stands in for the header of the segment that starts with `first` where that is lost.
+    /// A placeholder for the lost header of the segment that starts with `first`.
     pub(crate) fn lost(first: u64) -> Header {
         let tree = Tree::from_peaks(first, vec![ZERO_HASH; first.count_ones() as usize]).unwrap_or_default();
         Header { genesis: Genesis::default(), chain: Chain { next: first, ..Chain::EMPTY }, tree }
     }
 
-    /// Reads the header at the start of a segment; none if it is damaged.
+    /// Decodes the header at the start of a segment; `None` if it is damaged.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Header> {
         let length = frame::frame_length(bytes.first_chunk::<FRAME_HEAD_BYTES>()?)?;
         let (whole, padding) = bytes.split_at_checked(length)?;
@@ -104,12 +104,12 @@ impl Header {
     }
 }
 
-/// The file name of the segment whose first entry is `first`.
+/// The file name of the segment whose first entry has the `seq` `first`.
 pub(crate) fn name(first: u64) -> String {
     format!("{first:020}.akj")
 }
 
-/// The first entry of the segment with this file name, if it is one.
+/// The `seq` of the first entry of the segment with this file name; `None` if the name is not a segment's.
 pub(crate) fn parse_name(file: &str) -> Option<u64> {
     let first = file.strip_suffix(".akj")?.parse().ok()?;
     (name(first) == file).then_some(first)

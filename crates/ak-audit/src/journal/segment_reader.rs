@@ -1,4 +1,4 @@
-//! Reading one segment frame by frame: batches count once they are committed, and the first damaged entry is named.
+//! Reads one segment frame by frame: a batch counts once its commit is read, and the first damaged entry is reported.
 
 use alloc::vec::Vec;
 
@@ -30,17 +30,17 @@ pub(super) struct SegmentReader<'r, 'd, D> {
     batch: PendingBatch,
 }
 
-/// The batch that is being read: nothing of it counts before its commit.
+/// The batch being read. Nothing in it counts before its commit.
 struct PendingBatch {
     /// Offset of its first frame.
     start: u64,
     chain: Chain,
     leaves: Vec<Hash>,
-    /// Edge of the tree's last tile before it.
+    /// Edge of the tree's last tile before the batch.
     last_tile: Tree,
 }
 
-/// Whether a frame fits what was read before it.
+/// Whether a frame fits the frames before it.
 enum FrameCheck {
     Fits,
     Fault(u64, JournalFault),
@@ -72,7 +72,7 @@ impl<'r, 'd, D: Disk> SegmentReader<'r, 'd, D> {
         self.read_with_progress(last, &mut |_| true).map(|_| ())
     }
 
-    /// Reads to the end of the segment; false when `progress` said to stop before.
+    /// Reads to the end of the segment; false if `progress` returned false before.
     pub(super) fn read_with_progress(
         mut self,
         last: bool,
@@ -99,7 +99,7 @@ impl<'r, 'd, D: Disk> SegmentReader<'r, 'd, D> {
         Ok(true)
     }
 
-    /// Takes in the next frame; none if there is none that is whole.
+    /// Processes the next frame; `None` if no whole and undamaged frame follows.
     fn step(&mut self) -> Result<Option<FrameCheck>, DiskError> {
         let offset = self.cursor.offset();
         let Some((frame, length)) = self.cursor.frame(self.salt)? else { return Ok(None) };
@@ -147,7 +147,7 @@ impl<'r, 'd, D: Disk> SegmentReader<'r, 'd, D> {
             root: self.recovery.tree.root(),
         };
         if *commit != expected || self.batch.leaves.is_empty() {
-            // The chain vouches for all but the last.
+            // Each entry names the hash of its predecessor, so only the last one can be wrong.
             return FrameCheck::Fault(self.batch.chain.next.saturating_sub(1), JournalFault::Root);
         }
         self.recovery.chain = self.batch.chain;
@@ -160,7 +160,7 @@ impl<'r, 'd, D: Disk> SegmentReader<'r, 'd, D> {
         FrameCheck::Fits
     }
 
-    /// No whole frame follows: is this the end, a torn write, or damage?
+    /// Decides, where no whole frame follows, between the end of the segment, a torn write and damage.
     fn end(&mut self, last: bool) -> Result<Option<(u64, JournalFault)>, DiskError> {
         let damaged = Some((self.batch.chain.next, JournalFault::Damaged));
         self.cursor.seek(self.batch.start);
@@ -177,8 +177,8 @@ impl<'r, 'd, D: Disk> SegmentReader<'r, 'd, D> {
         Ok(None)
     }
 
-    /// Entry `seq` names another predecessor than the one that stands before it in its batch: which of the two was
-    /// changed? If the batch's root is right with the hash that `seq` names, then `seq` is right and its predecessor wrong.
+    /// Finds which entry was changed when entry `seq` does not name its predecessor's hash. If the batch's root is
+    /// right with the hash that `seq` names, then the predecessor was changed, else `seq`.
     fn first_changed(&mut self, seq: u64) -> Result<u64, DiskError> {
         let Some(kept) = self.batch.leaves.len().checked_sub(1) else { return Ok(seq) };
         let mut tree = self.recovery.tree.clone();

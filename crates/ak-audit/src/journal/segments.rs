@@ -1,4 +1,4 @@
-//! The files of a journal: put in order on opening, begun, dropped.
+//! The files of a journal: repaired on opening, started, pruned.
 
 use super::{
     Disk, DiskError, HEADER_BYTES, Journal, JournalError, Options, State,
@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{chain::Chain, merkle::tree::Tree};
 
-/// Why a segment was not begun.
+/// Why a segment was not started.
 pub(super) enum NotBegun {
-    /// Nothing of it is left on the disk.
+    /// The attempt left nothing on the disk.
     Gone(DiskError),
-    /// An unknown part of it is on the disk.
+    /// The attempt may have left part of a segment on the disk.
     Unknown(DiskError),
 }
 
@@ -25,16 +25,16 @@ impl From<NotBegun> for JournalError {
     }
 }
 
-/// How much is copied at a time.
+/// Bytes copied or zeroed at a time.
 const CHUNK_BYTES: usize = 16 << 10;
 
 impl<D: Disk> Journal<D> {
-    /// Writes the last batch again, and zeros behind it. Where a sync failed before, it may stand in a cache only, which
-    /// gives it to readers but leaves it out of every later sync; and nothing of a torn write may ever be taken for a frame.
+    /// Writes the last batch again, and zeros after it. After a failed sync the batch may exist only in a cache that
+    /// readers see and later syncs skip. The zeros ensure that nothing of a torn write is ever read as a frame.
     pub(super) fn repair(&mut self) -> Result<(), JournalError> {
         let Some(last) = self.segments.last() else { return Ok(()) };
         let name = segment::name(last.first);
-        // With the batch goes the mark before it: both were written since the sync before.
+        // The mark before the last batch is rewritten too: both were written since the same sync.
         let (start, end) = (last.doubtful_from.unwrap_or(0), last.end);
         let owes_mark = last.doubtful_from.is_some() && last.batch_end == last.end;
         self.disk.allocate(&name, end)?;
@@ -48,7 +48,7 @@ impl<D: Disk> Journal<D> {
             self.disk.write(&name, at, part)?;
             at = at.saturating_add(length);
         }
-        // From the back, so that what is left of a torn write never ends in a commit.
+        // From the back, so that the rest of a torn write never ends in a commit.
         let zeros = [0; CHUNK_BYTES];
         let mut at = self.allocated;
         while at > end {
@@ -63,8 +63,9 @@ impl<D: Disk> Journal<D> {
         if owes_mark { self.mark(self.durable) } else { Ok(()) }
     }
 
-    /// Begins the next segment once this one is full. Where it cannot be begun, for want of space or of a descriptor, nothing
-    /// is lost: this one goes on growing, and the next batch tries again. What is buffered already has room in either.
+    /// Starts the next segment once this one is full. If that fails for lack of space or of a descriptor, nothing is
+    /// lost: this segment keeps growing, and the next batch tries again. The space allocated for the buffered records
+    /// holds in either.
     pub(super) fn rotate(&mut self, chain: Chain, edge: Tree) -> Result<(), JournalError> {
         let Some(last) = self.segments.last() else { return Ok(()) };
         let (name, end) = (segment::name(last.first), last.end);
@@ -74,17 +75,17 @@ impl<D: Disk> Journal<D> {
             Err(NotBegun::Gone(_)) => Ok(()),
             Err(NotBegun::Unknown(error)) => Err(JournalError::Disk(error)),
             Ok(()) => {
-                // What was allocated and not used is worth giving back, and no more than that.
+                // Returning unused space is optional, so its failure is ignored.
                 let _ = self.disk.shrink(&name, end);
                 Ok(())
             }
         }
     }
 
-    /// Begins a segment.
+    /// Starts a segment: allocates its file and writes its header.
     ///
     /// # Errors
-    /// [`NotBegun`], which says whether anything of it may be on the disk.
+    /// [`NotBegun`], which tells whether part of it may be on the disk.
     pub(super) fn start_segment(&mut self, chain: Chain, tree: Tree) -> Result<(), NotBegun> {
         let header = Header { genesis: self.genesis.clone(), chain, tree };
         let first = chain.next;
@@ -95,7 +96,7 @@ impl<D: Disk> Journal<D> {
         let begun =
             self.disk.allocate(&name, length).and_then(|()| self.disk.write(&name, 0, &header.encode()));
         if let Err(error) = begun {
-            // A segment without a header must be gone for good before anything is written elsewhere.
+            // Recovery must never find this file, so its removal has to be durable before anything else is written.
             match self.disk.remove(&name) {
                 Ok(()) | Err(DiskError::Absent) => self.disk.sync_dir().map_err(NotBegun::Unknown)?,
                 Err(failed) => return Err(NotBegun::Unknown(failed)),
@@ -108,11 +109,12 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Drops whole segments that hold only entries below `seq`, and returns the first entry that is left. What is left
-    /// goes on proving itself, and recovery starts at the oldest segment left.
+    /// Deletes the segments that hold only entries below `seq`, and returns the `seq` of the first entry that is
+    /// left. The remaining entries can still be proven, and recovery starts at the oldest remaining segment.
     ///
     /// # Errors
-    /// When the journal is not writable, or the disk fails to delete, which poisons it.
+    /// When the journal is not writable, the header of the next segment cannot be read, or the disk fails to delete a
+    /// file, which poisons the journal.
     pub fn prune(&mut self, seq: u64) -> Result<u64, JournalError> {
         self.check_writable()?;
         while let [oldest, next, ..] = self.segments.as_slice() {
@@ -120,7 +122,7 @@ impl<D: Disk> Journal<D> {
                 break;
             }
             let (name, first) = (segment::name(oldest.first), next.first);
-            // The edge is needed before the entries that lead to it go.
+            // Read the edge before deleting the entries that lead to it.
             let edge = self.header_of(first)?.tree;
             // Oldest first and one by one, so that a crash leaves no gap.
             if let Err(error) = self.disk.remove(&name).and_then(|()| self.disk.sync_dir()) {

@@ -1,11 +1,12 @@
-//! Making what was appended durable, a batch at a time.
+//! Making appended records durable, one batch at a time.
 //!
-//! [`Journal::sync`] does it all. Who wants to go on appending while a batch is written takes it out, and brings it back:
+//! [`Journal::sync`] does all of it. A caller that wants to append while a batch is written takes the batch out of
+//! the journal:
 //!
 //! 1. [`Journal::begin_sync`] gives the batch, with everything appended so far.
-//! 2. [`Batch::write`] writes and syncs it through another handle on the disk; meanwhile records are appended.
-//!    [`Journal::close_batch`] readies the next batch, so that it can follow at once.
-//! 3. [`Journal::finish_sync`] takes note of it. Only now do its records count.
+//! 2. [`Batch::write`] writes and syncs it through another handle on the disk, while more records are appended.
+//!    [`Journal::close_batch`] prepares the next batch, so that it can follow at once.
+//! 3. [`Journal::finish_sync`] takes the batch and its result. Only then are its records durable.
 
 use alloc::{string::String, vec::Vec};
 
@@ -16,28 +17,28 @@ use super::{
 };
 use crate::{chain::Chain, entry::view::View, merkle::tree::Tree};
 
-/// Records with the frames around them, ready to be written.
+/// A batch of records in their frames, ready to be written.
 #[derive(Debug)]
 #[must_use = "the journal waits for it"]
 pub struct Batch {
     name: String,
-    /// Where it starts in the file.
+    /// Offset in the file of the first byte to write.
     offset: u64,
     bytes: Vec<u8>,
-    /// How many of the bytes, the first ones, are not used: there is no mark to write.
+    /// The number of leading bytes not to write: those reserved for a mark, if the batch carries none.
     skipped: usize,
     commit: Commit,
-    /// The chain with its records.
+    /// The chain, with the batch's records.
     chain: Chain,
-    /// The tree's edge with its records, if it fills its segment.
+    /// The tree's edge with the batch's records, if the batch fills its segment.
     full: Option<Tree>,
 }
 
 impl Batch {
-    /// Writes the batch and syncs the file. `disk` is a handle on what the journal stands on.
+    /// Writes the batch and syncs the file. `disk` is a handle on the journal's disk.
     ///
     /// # Errors
-    /// Whatever the disk says. It goes to [`Journal::finish_sync`] as it is, and is not tried again before.
+    /// The disk's error. Pass it to [`Journal::finish_sync`]; do not write the batch again before that.
     pub fn write<D: Disk>(&self, disk: &mut D) -> Result<(), BatchError> {
         disk.write(&self.name, self.offset, self.bytes.get(self.skipped..).unwrap_or_default())
             .map_err(BatchError::Write)?;
@@ -49,19 +50,20 @@ impl Batch {
     }
 }
 
-/// Where writing a batch failed.
+/// Why writing a batch failed: the write, or the sync after it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// It may not have been written wholly.
+    /// Some of the batch may not have been written.
     #[error(transparent)]
     Write(DiskError),
-    /// It may not be durable.
+    /// The batch was written, but may not be durable.
     #[error(transparent)]
     Sync(DiskError),
 }
 
 impl<D: Disk> Journal<D> {
-    /// Makes everything appended durable: one write and one sync for all of it. Returns the size that is durable.
+    /// Makes everything appended durable, with one write and one sync for each batch. Returns the number of durable
+    /// entries.
     ///
     /// # Errors
     /// [`JournalError::Full`] leaves everything buffered, to be synced again. Any other error poisons the journal.
@@ -74,11 +76,11 @@ impl<D: Disk> Journal<D> {
         Ok(self.durable)
     }
 
-    /// Takes out the next batch to be written: everything appended, or what [`Journal::close_batch`] closed. None if there
-    /// is nothing to write.
+    /// Takes out the next batch to write: the one that [`Journal::close_batch`] closed, or else everything appended.
+    /// `None` if there is nothing to write.
     ///
     /// # Errors
-    /// When the journal takes no records, or a batch is out already.
+    /// When the journal is not writable, or another batch is out.
     pub fn begin_sync(&mut self) -> Result<Option<Batch>, JournalError> {
         self.check_writable()?;
         if self.out {
@@ -90,15 +92,15 @@ impl<D: Disk> Journal<D> {
         Ok(batch)
     }
 
-    /// Readies what is buffered to follow the batch that is out. Where one is readied already, or the batch that is out
-    /// fills its segment, nothing happens: what is buffered goes with a later one.
+    /// Closes the buffered records into the batch that follows the one being written. Does nothing if such a batch is
+    /// closed already, or if the batch being written fills its segment; the records then go into a later batch.
     pub fn close_batch(&mut self) {
         if self.buffer.is_empty() || self.closed.is_some() || self.last_full {
             return;
         }
         let Some(segment) = self.segments.last() else { return };
         let mut bytes = core::mem::replace(&mut self.buffer, core::mem::take(&mut self.spare));
-        // The batch before goes without its mark if this one brings it.
+        // The previous batch is written without its mark if this one carries the mark.
         let skipped = if self.out || self.owes_mark { 0 } else { MARK_BYTES };
         let offset = self.tail;
         let place = |at: usize| offset.saturating_add(at.saturating_sub(skipped) as u64);
@@ -120,18 +122,18 @@ impl<D: Disk> Journal<D> {
         let name = segment::name(segment.first);
         let mut batch = Batch { name, offset, bytes, skipped, commit, chain: self.chain, full: None };
         self.tail = batch.end();
-        // A segment ends with the mark of its last batch.
+        // A segment ends with the mark of its last batch, so there must be space for that.
         self.last_full = self.tail.saturating_add(MARK_BYTES as u64) >= self.options.segment_bytes_max;
         batch.full = self.last_full.then(|| self.tree.edge());
         (self.closed_size, self.owes_mark) = (commit.size, false);
         self.closed = Some(batch);
     }
 
-    /// Takes note of what became of the batch that was out. Returns the size that is durable.
+    /// Takes back a batch with the result of writing it. Returns the number of durable entries.
     ///
     /// # Errors
-    /// [`JournalError::Full`] when there was no space to write it: it is the next one to be taken out again. Any other error
-    /// poisons the journal.
+    /// [`JournalError::Full`] when there was no space to write it: the next [`Journal::begin_sync`] gives its records
+    /// again. Any other error poisons the journal.
     pub fn finish_sync(
         &mut self,
         batch: Batch,
@@ -145,7 +147,8 @@ impl<D: Disk> Journal<D> {
                 self.put_back(batch);
                 return Err(JournalError::Full);
             }
-            // A sync that failed, for whatever reason, is not tried again: the next one may succeed without the data.
+            // A failed sync is never retried, whatever its reason: a second one may succeed although the data is
+            // lost.
             Err(BatchError::Write(error) | BatchError::Sync(error)) => {
                 self.state = State::Poisoned;
                 return Err(JournalError::Disk(error));
@@ -159,7 +162,7 @@ impl<D: Disk> Journal<D> {
         (self.durable, self.durable_root) = (commit.size, commit.root);
         bytes.clear();
         self.spare = bytes;
-        // The batch is safe. Should the mark or the next segment fail, only what comes later is affected.
+        // The batch is durable. If the mark or the next segment fails, only later records are affected.
         let marked = if self.closed.is_some() { Ok(()) } else { self.mark(commit.size) };
         let rotated = marked.and_then(|()| match full {
             Some(edge) => {
@@ -174,7 +177,7 @@ impl<D: Disk> Journal<D> {
         Ok(self.durable)
     }
 
-    /// Makes a batch that found no space, and what was closed behind it, part of the buffer again.
+    /// Returns the records of a batch that found no space, and those of the batch closed after it, to the buffer.
     fn put_back(&mut self, batch: Batch) {
         let records = |batch: &Batch| {
             let end = batch.bytes.len().saturating_sub(frame::COMMIT_BYTES);
@@ -190,7 +193,7 @@ impl<D: Disk> Journal<D> {
         (self.tail, self.last_full) = (batch.offset, false);
     }
 
-    /// Notes that everything up to here was acknowledged. The note becomes durable with the next sync, if not before.
+    /// Writes a mark: the first `size` entries were acknowledged. It is durable with the next sync at the latest.
     pub(super) fn mark(&mut self, size: u64) -> Result<(), JournalError> {
         let Some(segment) = self.segments.last_mut() else { return Ok(()) };
         let mut mark = [0; MARK_BYTES];

@@ -1,4 +1,4 @@
-//! Appending to a journal, and the room for it.
+//! Appending to a journal, and allocating space for it.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -14,10 +14,11 @@ use crate::{
     log::Record,
 };
 
-/// What a batch needs besides its records: the mark of the batch before, a commit, its own mark.
+/// Bytes of a batch besides its records: the mark of the batch before, its commit, its own mark.
 const CLOSING_BYTES: u64 = (MARK_BYTES + COMMIT_BYTES + MARK_BYTES) as u64;
 
-/// What can be appended: bytes that must be checked and hashed, or a leaf with its body.
+/// A record that can be appended: a [`Record`], which is checked and hashed, or a [`Leaf`], which already was, with
+/// its body.
 pub trait Appendable: private::Parts {}
 
 impl Appendable for Record {}
@@ -30,7 +31,7 @@ mod private {
     pub trait Parts {
         fn entry(&self) -> &[u8];
         fn body(&self) -> &[u8];
-        /// Takes the entry as the next one and gives its leaf hash.
+        /// Appends the entry to `chain` and returns its leaf hash.
         fn follow(&self, chain: &mut Chain) -> Result<Hash, ChainError>;
     }
 
@@ -65,17 +66,18 @@ mod private {
 }
 
 impl<D: Disk> Journal<D> {
-    /// Buffers records, in order, all of them or none, and returns the log's size with them. They count once
-    /// [`Journal::sync`] has returned.
+    /// Buffers records, in order, either all or none of them, and returns the size of the log with them. They become
+    /// durable with [`Journal::sync`].
     ///
     /// # Errors
-    /// [`JournalError::Full`] when there is no space besides the reserve, [`JournalError::Chain`] when a record does not
-    /// follow, [`JournalError::TooLarge`], [`JournalError::ReadOnly`], [`JournalError::Poisoned`]. Nothing changed then.
+    /// [`JournalError::Full`] when there is no space besides the reserve, [`JournalError::Chain`] when a record does
+    /// not follow its predecessor, [`JournalError::TooLarge`], [`JournalError::ReadOnly`],
+    /// [`JournalError::Poisoned`]. Nothing has changed then.
     pub fn append<R: Appendable>(&mut self, records: &[R]) -> Result<u64, JournalError> {
         self.buffer_records(records, self.options.reserve_bytes)
     }
 
-    /// [`Journal::append`] into the reserve: for what must still be possible when the disk is full.
+    /// [`Journal::append`] that may use the reserve: for records that must be written even when the disk is full.
     ///
     /// # Errors
     /// As [`Journal::append`].
@@ -98,7 +100,7 @@ impl<D: Disk> Journal<D> {
         }
         self.allocate(bytes, reserve)?;
         if self.buffer.is_empty() && !records.is_empty() {
-            // Where the mark of the batch before will stand, if it was not written by then.
+            // Space for the mark of the previous batch, in case this batch has to carry it.
             self.buffer.extend_from_slice(&[0; MARK_BYTES]);
         }
         for record in records {
@@ -109,34 +111,37 @@ impl<D: Disk> Journal<D> {
         Ok(self.chain.next)
     }
 
-    /// Allocates space for `bytes` bytes of records (see [`Record::len`]) in addition to the reserve.
+    /// Allocates space for `bytes` bytes of records in addition to the reserve. A record takes 13 bytes more than
+    /// [`Record::len`], for its frame.
     ///
     /// # Errors
-    /// [`JournalError::Full`] when the disk has less space; then [`Journal::free_bytes`] is what there is.
+    /// [`JournalError::Full`] when the disk has less space; [`Journal::free_bytes`] then tells how much is left.
     pub fn ensure_free_bytes(&mut self, bytes: u64) -> Result<(), JournalError> {
         self.check_writable()?;
         self.allocate(bytes, self.options.reserve_bytes)
     }
 
-    /// Sets how many bytes of records are still expected: the next segment is allocated with at least this much.
+    /// Sets how many bytes of records the caller still expects: the next segment is allocated with at least this much
+    /// space.
     pub const fn expect_bytes(&mut self, bytes: u64) {
         self.expected = bytes;
     }
 
-    /// Bytes of records that fit into the allocated space, without the reserve.
+    /// Bytes of records that fit into the allocated space outside the reserve.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.free_bytes_with_reserve().saturating_sub(self.options.reserve_bytes)
     }
 
-    /// Bytes of records that fit into the allocated space and the reserve: what [`Journal::append_reserved`] can take.
+    /// Bytes of records that fit into the allocated space, reserve included: the limit of
+    /// [`Journal::append_reserved`].
     #[must_use]
     pub fn free_bytes_with_reserve(&self) -> u64 {
         let taken = self.tail.saturating_add(self.buffer.len() as u64).saturating_add(CLOSING_BYTES);
         self.allocated.saturating_sub(taken)
     }
 
-    /// Sees to it that `bytes` more can be written, with the frames that close a batch, and `reserve` stays free.
+    /// Allocates space for `bytes` more bytes, the frames that close a batch, and `reserve`.
     fn allocate(&mut self, bytes: u64, reserve: u64) -> Result<(), JournalError> {
         let Some(segment) = self.segments.last() else { return Err(JournalError::ReadOnly) };
         let needed = [self.buffer.len() as u64, bytes, CLOSING_BYTES, reserve]
@@ -147,7 +152,7 @@ impl<D: Disk> Journal<D> {
                 (segment::name(segment.first), needed.saturating_add(self.options.allocation_bytes));
             self.allocated = match self.disk.allocate(&name, ahead) {
                 Ok(()) => ahead,
-                // There may be space for what is needed, and none ahead of it.
+                // There may be space for what is needed but not for the allocation ahead.
                 Err(DiskError::Full) => self.disk.allocate(&name, needed).map(|()| needed)?,
                 Err(error) => return Err(error.into()),
             };

@@ -1,4 +1,4 @@
-//! The RFC 6962 tree with all its nodes: what proofs are made from.
+//! The RFC 6962 tree with all its nodes, from which proofs are made.
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
@@ -11,24 +11,24 @@ use crate::{
     merkle::tree::Tree,
 };
 
-/// An RFC 6962 tree that keeps its hashes and so can prove: about 64 bytes for each leaf kept.
+/// An RFC 6962 tree that keeps its hashes and so can make proofs; it takes about 64 bytes for each leaf kept.
 ///
-/// The oldest leaves can be forgotten ([`FullTree::prune`]); every later leaf and size can still be proven.
+/// [`FullTree::prune`] removes the oldest leaves; the tree can still prove every later leaf and size.
 #[derive(Debug, Clone, Default)]
 pub struct FullTree {
     size: u64,
     pruned_below: u64,
-    /// From [`TOGETHER`] leaves on, the newest are not hashed any further than they are: nodes over them that are complete
-    /// may be missing here, and are computed where they are asked for.
+    /// The hashes of each height. They are complete up to the last multiple of [`TOGETHER`] leaves; later nodes may
+    /// be missing even if all their leaves are there, and are computed when needed.
     levels: Vec<Level>,
     folds: Folds,
 }
 
-/// Leaves whose nodes are hashed together, a power of two.
+/// Number of leaves whose nodes are hashed together; a power of two.
 const TOGETHER: u64 = 64;
 
-/// The smallest peak, the two smallest as one subtree, the three smallest, and so on, at the present size: computed when
-/// first asked for.
+/// The smallest peak, the two smallest as one subtree, the three smallest, and so on, at the present size. Computed
+/// on first use.
 #[derive(Debug, Clone, Default)]
 struct Folds(OnceBox<Vec<Hash>>);
 
@@ -38,7 +38,7 @@ impl Folds {
     }
 }
 
-/// The perfect subtrees of one height that are kept: those from index `first` on.
+/// The roots of the perfect subtrees of one height, from index `first` on.
 #[derive(Debug, Clone, Default)]
 struct Level {
     first: u64,
@@ -51,14 +51,14 @@ impl Level {
         self.hashes.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
     }
 
-    /// Those from index `start` to before `end`, as far as they are kept.
+    /// The roots from index `start` to before `end`, as far as they are kept.
     fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Hash> {
         let place = |index: u64| usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let length = self.hashes.len();
         self.hashes.range(place(start).min(length)..place(end).min(length))
     }
 
-    /// The first index that is not there yet.
+    /// The first index that is not hashed yet.
     fn end(&self) -> u64 {
         self.first.saturating_add(self.hashes.len() as u64)
     }
@@ -71,7 +71,7 @@ impl FullTree {
         FullTree { size: 0, pruned_below: 0, levels: Vec::new(), folds: Folds::new() }
     }
 
-    /// The tree whose leaves are all forgotten already and of which `tree` is the edge.
+    /// The tree with the edge `tree`, none of whose leaves are kept.
     #[must_use]
     pub fn from_edge(tree: &Tree) -> FullTree {
         let mut full = FullTree {
@@ -95,7 +95,7 @@ impl FullTree {
         self.push_with(leaf, &HashEngine::PORTABLE);
     }
 
-    /// [`FullTree::push`] that computes with `engine`.
+    /// [`FullTree::push`] with `engine` for the hashes.
     pub(crate) fn push_with(&mut self, leaf: Hash, engine: &HashEngine) {
         if self.levels.is_empty() {
             self.levels.push(Level::default());
@@ -110,7 +110,7 @@ impl FullTree {
         }
     }
 
-    /// Hashes all nodes that are complete. Those of one height do not depend on each other.
+    /// Hashes all complete nodes, height by height: nodes of one height do not depend on each other.
     fn hash_complete_nodes(&mut self, engine: &HashEngine) {
         let mut hashes = Vec::new();
         for height in 0.. {
@@ -138,13 +138,13 @@ impl FullTree {
         self.size
     }
 
-    /// The first leaf that is still kept.
+    /// Index of the first leaf that the tree keeps.
     #[must_use]
     pub const fn pruned_below(&self) -> u64 {
         self.pruned_below
     }
 
-    /// The leaf hash at `index`, if it is kept.
+    /// The leaf hash at `index`; `None` if it was pruned or does not exist.
     #[must_use]
     pub fn leaf(&self, index: u64) -> Option<Hash> {
         self.kept_leaf(index).copied()
@@ -154,17 +154,17 @@ impl FullTree {
         self.levels.first().filter(|_| index >= self.pruned_below)?.at(index)
     }
 
-    /// Forgets every leaf below `index`; roots and proofs that concern later leaves stay available.
+    /// Removes every leaf below `index`. Roots and proofs that concern later leaves stay available.
     pub fn prune(&mut self, index: u64) {
         self.pruned_below = index.clamp(self.pruned_below, self.size);
         if self.pruned_below > self.size / TOGETHER * TOGETHER {
-            // What would go is still needed for nodes that are not hashed yet.
+            // The nodes not hashed yet need hashes that are about to be removed.
             self.hash_complete_nodes(&HashEngine::PORTABLE);
         }
         for (height, level) in (0..).zip(self.levels.iter_mut()) {
             let first = first_kept(self.pruned_below, height);
             if level.first == first {
-                // Where nothing goes here, nothing goes above.
+                // If nothing is removed at this height, nothing is removed above it.
                 break;
             }
             while level.first < first && level.hashes.pop_front().is_some() {
@@ -173,7 +173,7 @@ impl FullTree {
         }
     }
 
-    /// Forgets every leaf from `size` on, as if it had never been appended.
+    /// Removes every leaf from `size` on, as if it had never been appended.
     pub(crate) fn truncate(&mut self, size: u64) {
         self.size = size.clamp(self.pruned_below, self.size);
         self.folds = Folds::default();
@@ -208,10 +208,10 @@ impl FullTree {
         Ok(self.edge(size)?.root())
     }
 
-    /// Proves that leaf `index` stands in the tree of the first `size` leaves (RFC 6962 §2.1.1).
+    /// Makes the proof that leaf `index` is in the tree of the first `size` leaves (RFC 6962 §2.1.1).
     ///
     /// # Errors
-    /// When there is no such leaf or size, or the hashes needed were pruned.
+    /// When `index` is not below `size`, the tree is smaller than `size`, or the hashes needed were pruned.
     pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, ProofError> {
         self.holds(size)?;
         if index < self.pruned_below {
@@ -220,7 +220,7 @@ impl FullTree {
         prover::inclusion(index, size, |level, index| self.subtree(level, index, size))
     }
 
-    /// Proves that the first `old` of the first `new` leaves are what the tree of size `old` had (RFC 6962 §2.1.2).
+    /// Makes the proof that the tree of `new` leaves begins with the tree of `old` leaves (RFC 6962 §2.1.2).
     ///
     /// # Errors
     /// When `old` is 0 or above `new`, the tree is smaller than `new`, or the hashes needed were pruned.
@@ -233,7 +233,7 @@ impl FullTree {
         if size > self.size { Err(ProofError::Range) } else { Ok(()) }
     }
 
-    /// The subtree at this height and index in the tree of `size` leaves, which cuts through it where it is the last.
+    /// The subtree at this height and index in the tree of `size` leaves; the last one of a height may be incomplete.
     #[inline]
     fn subtree(&self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
         if index < size >> level {
@@ -269,7 +269,7 @@ impl FullTree {
         }
     }
 
-    /// A node that is complete and not hashed yet, or pruned.
+    /// Computes a complete node that is not hashed yet; fails if it was pruned.
     #[cold]
     fn missing(&self, level: u32, index: u64) -> Result<Hash, ProofError> {
         match level.checked_sub(1) {
@@ -281,8 +281,8 @@ impl FullTree {
     }
 }
 
-/// The first subtree of height `level` that proofs about leaves from `pruned_below` on can need: either the one that
-/// holds this leaf, or, where that is a right child, its left sibling.
+/// Index of the first subtree of height `level` that proofs about leaves from `pruned_below` on can need: the one
+/// that holds this leaf, or its left sibling if it is a right child.
 const fn first_kept(pruned_below: u64, level: u32) -> u64 {
     match pruned_below.checked_shr(level) {
         Some(index) => index & !1,

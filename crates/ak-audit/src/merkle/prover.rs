@@ -1,4 +1,4 @@
-//! Which nodes of the tree make up a proof: the one algorithm behind every form of tree that keeps hashes.
+//! Selects the nodes that make up a proof, for every type of tree that keeps hashes.
 //!
 //! A *node* is the root of a perfect subtree, named by its height and its index among those of that height.
 
@@ -12,15 +12,15 @@ pub enum ProofError {
     /// There is no such leaf or tree size.
     #[error("no such leaf or tree size")]
     Range,
-    /// The hashes it needs are no longer kept.
+    /// The hashes that the proof needs were pruned.
     #[error("hashes needed for the proof were pruned")]
     Pruned,
-    /// The hashes it needs could not be read.
+    /// The hashes that the proof needs could not be read from disk.
     #[error("hashes needed for the proof could not be read")]
     Unreadable,
 }
 
-/// The perfect trees that `size` leaves fall into, largest first, as (height, index).
+/// The perfect trees that `size` leaves divide into, largest first, as (height, index).
 pub(crate) fn peaks(size: u64) -> impl Iterator<Item = (u32, u64)> {
     (0..u64::BITS)
         .rev()
@@ -28,8 +28,8 @@ pub(crate) fn peaks(size: u64) -> impl Iterator<Item = (u32, u64)> {
         .map(move |level| (level, (size >> level) - 1))
 }
 
-/// RFC 6962 §2.1.1: the siblings on the way from leaf `index` up to the root over `size` leaves. `subtree` gives the
-/// subtree at a height and index, which the tree may cut through.
+/// RFC 6962 §2.1.1: the siblings on the path from leaf `index` up to the root over `size` leaves. `subtree` returns
+/// the subtree at a height and index, which the end of the tree may leave incomplete.
 pub(crate) fn inclusion(
     index: u64,
     size: u64,
@@ -39,7 +39,7 @@ pub(crate) fn inclusion(
         return Err(ProofError::Range);
     }
     let (mut index, mut last) = (index, size - 1);
-    // One sibling for each level, at most.
+    // At most one sibling per level.
     let mut proof = Vec::with_capacity((u64::BITS - last.leading_zeros()) as usize);
     for level in 0..u64::BITS {
         if last == 0 {
@@ -54,7 +54,7 @@ pub(crate) fn inclusion(
     Ok(proof)
 }
 
-/// RFC 6962 §2.1.2: the nodes from which both the root over `old` and the root over `new` leaves follow.
+/// RFC 6962 §2.1.2: the nodes from which a verifier computes both the root over `old` and the root over `new` leaves.
 pub(crate) fn consistency(
     old: u64,
     new: u64,
@@ -67,7 +67,7 @@ pub(crate) fn consistency(
     if old == new {
         return Ok(proof);
     }
-    // The largest perfect tree at the old edge: known to the verifier when it is the whole old tree.
+    // The largest perfect tree at the old edge. If it is the whole old tree, the verifier knows its root already.
     let start = old.trailing_zeros();
     let (mut index, mut last) = ((old - 1) >> start, (new - 1) >> start);
     if index != 0 {
@@ -86,7 +86,7 @@ pub(crate) fn consistency(
     Ok(proof)
 }
 
-/// The subtree at this height and index in a tree of `size` leaves, which cuts through it where it is the last.
+/// The subtree at this height and index in a tree of `size` leaves; the last one of a height may be incomplete.
 pub(crate) fn subtree(
     level: u32,
     index: u64,

@@ -1,4 +1,4 @@
-//! The tree of a log whose entries stand on disk: of the tree's lower eight levels only the edge is kept in memory.
+//! The tree of a log whose entries are on disk: of the lower eight levels, memory holds only the edge.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -10,7 +10,7 @@ use crate::{
     merkle::tree::{TILE_HEIGHT, TILE_WIDTH, Tree},
 };
 
-/// Half a byte for each entry: the roots of all full tiles with the tree above them, and the edge of the last tile.
+/// The roots of all full tiles with the tree above them, and the edge of the last tile: half a byte for each entry.
 ///
 /// A *tile* is a perfect subtree over [`TILE_WIDTH`] leaves, as in <https://c2sp.org/tlog-tiles>.
 #[derive(Debug, Clone, Default)]
@@ -33,7 +33,7 @@ impl TiledTree {
         }
     }
 
-    /// Appends leaves, hashing what lies over them together.
+    /// Appends leaves, hashing nodes of the same height together.
     pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &HashEngine) {
         while !leaves.is_empty() {
             let room = usize::try_from(TILE_WIDTH.saturating_sub(self.tile.size())).unwrap_or(usize::MAX);
@@ -49,7 +49,7 @@ impl TiledTree {
 
     /// The edge over all leaves.
     pub(crate) fn edge(&self) -> Tree {
-        // The tree above is never pruned beyond its present size.
+        // The tree above the tiles is never pruned beyond its present size.
         let above = self.tiles.edge(self.tiles.size()).unwrap_or_default();
         above.joined(TILE_HEIGHT, &self.tile)
     }
@@ -58,19 +58,19 @@ impl TiledTree {
         self.edge().root()
     }
 
-    /// The edge of the last tile, to come back to with [`TiledTree::rewind`].
+    /// The edge of the last tile, for a later [`TiledTree::rewind`].
     pub(crate) fn last_tile(&self) -> Tree {
         self.tile.clone()
     }
 
-    /// Goes back to the `size` at which `last_tile` was the edge of the last tile.
+    /// Goes back to `size` leaves, the size at which `last_tile` was the edge of the last tile.
     pub(crate) fn rewind(&mut self, size: u64, last_tile: Tree) {
         self.tiles.truncate(size >> TILE_HEIGHT);
         self.tile = last_tile;
     }
 
-    /// Takes what `before` knows of the tiles below those that are kept here. The first entry read here is `size`, which is how
-    /// many there are in `before`.
+    /// Adds, below the tiles of this tree, those of `before`, a tree of `size` leaves. This tree keeps the tiles from
+    /// leaf `size` on.
     pub(crate) fn put_before(&mut self, mut before: TiledTree, size: u64) -> Result<(), ProofError> {
         for tile in size >> TILE_HEIGHT..self.tiles.size() {
             before.tiles.push(self.tiles.node(0, tile)?);
@@ -79,12 +79,13 @@ impl TiledTree {
         Ok(())
     }
 
-    /// Forgets the tiles that hold nothing from `index` on.
+    /// Removes the tiles whose leaves are all below `index`.
     pub(crate) fn prune(&mut self, index: u64) {
         self.tiles.prune(index >> TILE_HEIGHT);
     }
 
-    /// The first `size` leaves' tree as something to prove from. `read` gives a tile's leaves as a tree of their own.
+    /// A reader of the tree's nodes. `read` returns the leaves of the tile with the given index as a tree of their
+    /// own.
     pub(crate) fn reader<R>(&self, read: R) -> TileReader<'_, R>
     where
         R: FnMut(u64) -> Result<FullTree, ProofError>,
@@ -93,7 +94,7 @@ impl TiledTree {
     }
 }
 
-/// The nodes of a [`TiledTree`], those inside tiles computed from leaves read for the purpose.
+/// Reads nodes of a [`TiledTree`]; those inside a tile are computed from its leaves, which are read once and cached.
 pub(crate) struct TileReader<'t, R> {
     tree: &'t TiledTree,
     read: R,
@@ -114,7 +115,7 @@ impl<R: FnMut(u64) -> Result<FullTree, ProofError>> TileReader<'_, R> {
         self.cache.get(&tile).ok_or(ProofError::Unreadable)?.node(level, within)
     }
 
-    /// The subtree at this height and index in the tree of `size` leaves.
+    /// The subtree at this height and index in the tree of `size` leaves; the last one of a height may be incomplete.
     pub(crate) fn subtree(&mut self, level: u32, index: u64, size: u64) -> Result<Hash, ProofError> {
         prover::subtree(level, index, size, |level, index| self.node(level, index))
     }

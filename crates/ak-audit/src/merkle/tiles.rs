@@ -4,16 +4,16 @@ use alloc::{format, string::String, vec::Vec};
 
 use super::tree::{TILE_HEIGHT, TILE_WIDTH};
 
-/// One file of the export.
+/// One file of an exported log (C2SP tlog-tiles): a tile of hashes or a bundle of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tile {
-    /// Its path below the log's prefix, such as `tile/0/x001/234` or `tile/entries/000.p/17`.
+    /// The file's path below the log's prefix, such as `tile/0/x001/234` or `tile/entries/000.p/17`.
     pub path: String,
-    /// What stands in it.
+    /// The file's content.
     pub bytes: Vec<u8>,
 }
 
-/// Position and width of a tile.
+/// Level, index and width of a tile; the width is 256 unless the tile is partial.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TilePosition {
     pub(crate) level: u32,
@@ -22,7 +22,7 @@ pub(crate) struct TilePosition {
 }
 
 impl TilePosition {
-    /// Every tile of a tree of `size` leaves, those of a level together, partial ones last.
+    /// Every tile of a tree of `size` leaves, level by level, the partial one of a level last.
     pub(crate) fn all(size: u64) -> impl Iterator<Item = TilePosition> {
         let counts = (0..u64::BITS / TILE_HEIGHT).map(move |level| (level, size >> (level * TILE_HEIGHT)));
         counts.flat_map(|(level, count)| {
@@ -33,7 +33,7 @@ impl TilePosition {
         })
     }
 
-    /// The first leaf after those under the full tile at this position.
+    /// Index of the first leaf after the full tile at this position.
     pub(crate) const fn end(self) -> u64 {
         match 1u64.checked_shl(TILE_HEIGHT * (self.level + 1)) {
             Some(span) => (self.index + 1).saturating_mul(span),
@@ -41,7 +41,7 @@ impl TilePosition {
         }
     }
 
-    /// `level/N[.p/W]`, the index in groups of three digits.
+    /// The path `tile/level/N[.p/W]`, with the index in groups of three digits.
     pub(crate) fn path(self, level: &str) -> String {
         let mut index = format!("{:03}", self.index % 1000);
         let mut rest = self.index / 1000;
@@ -70,7 +70,7 @@ mod tests {
         check(1000, 1, "tile/0/x001/000.p/1");
     }
 
-    /// The example of the specification.
+    /// The example of the C2SP specification.
     #[test]
     fn tiles_of_a_tree_of_70000_leaves() {
         let places: Vec<_> = TilePosition::all(70_000).map(|place| (place.level, place.width)).collect();

@@ -1,4 +1,4 @@
-//! The right edge of the RFC 6962 tree: it knows its root. [`FullTree`](crate::FullTree) can also prove.
+//! The right edge of the RFC 6962 tree, which knows the root. [`FullTree`](crate::FullTree) can also make proofs.
 
 use alloc::vec::Vec;
 
@@ -13,9 +13,10 @@ pub(crate) const TILE_HEIGHT: u32 = 8;
 /// Leaves under a full tile.
 pub(crate) const TILE_WIDTH: u64 = 1 << TILE_HEIGHT;
 
-/// The right edge of an append-only RFC 6962 tree: enough to append and to know the root, in O(log n) memory.
+/// The right edge of an append-only RFC 6962 tree: it appends leaves and knows the root, in O(log n) memory.
 ///
-/// It holds one hash for each bit set in the size: the roots of the perfect trees the leaves fall into, largest first.
+/// It holds one hash for each bit set in the size: the roots of the perfect trees that the leaves divide into,
+/// largest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
     size: u64,
@@ -29,9 +30,9 @@ impl Tree {
         Tree { size: 0, peaks: Vec::new() }
     }
 
-    /// The tree with this size and these peaks, largest first, as [`Tree::peaks`] gave them.
+    /// The tree with this size and these peaks, in the order of [`Tree::peaks`].
     ///
-    /// None unless there is one peak for each bit set in `size`.
+    /// `None` unless there is one peak for each bit set in `size`.
     #[must_use]
     pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Tree> {
         (peaks.len() == size.count_ones() as usize).then_some(Tree { size, peaks })
@@ -49,11 +50,11 @@ impl Tree {
         self.size = self.size.saturating_add(1);
     }
 
-    /// Appends leaves, hashing what lies under full subtrees together.
+    /// Appends leaves, hashing nodes of the same height together.
     pub(crate) fn extend(&mut self, mut leaves: &[Hash], engine: &HashEngine) {
         let mut hashes = Vec::new();
         while !leaves.is_empty() {
-            // The largest perfect subtree that can begin here.
+            // The largest perfect subtree that can start here.
             let level = leaves.len().ilog2().min(self.size.trailing_zeros());
             let (under, rest) = leaves.split_at_checked(1 << level).unwrap_or((leaves, &[]));
             hashes.clear();
@@ -86,7 +87,7 @@ impl Tree {
         self.size
     }
 
-    /// The roots of the perfect trees that the leaves fall into, largest first.
+    /// The roots of the perfect trees that the leaves divide into, largest first.
     #[must_use]
     pub fn peaks(&self) -> &[Hash] {
         &self.peaks
@@ -105,7 +106,7 @@ impl Tree {
         Tree { size, peaks: self.peaks.iter().skip(above).copied().collect() }
     }
 
-    /// The edge of which this is the part at `height` and above, and `below` the rest.
+    /// Joins this tree, the part of an edge at `height` and above, with `below`, the rest of that edge.
     pub(crate) fn joined(mut self, height: u32, below: &Tree) -> Tree {
         self.size = (self.size << height) + below.size;
         self.peaks.extend_from_slice(&below.peaks);

@@ -1,20 +1,20 @@
-//! Verification of RFC 6962 proofs: no allocation, no panic, no second way to prove a thing.
+//! Verification of RFC 6962 proofs, without allocation or panic; each claim has exactly one valid proof.
 //!
-//! Next to whole trees it checks *subtrees*, the ranges `[start, end)` of leaves that form a node of some tree
+//! Besides whole trees it verifies *subtrees*, the ranges `[start, end)` of leaves that form a node of some tree
 //! (draft-ietf-plants-merkle-tree-certs, "Subtrees"); the proofs of RFC 6962 are those with `start` 0.
 
 use crate::hash::{Hash, empty_root, node_hash};
 
-/// Why a proof does not hold.
+/// Why a proof is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidProof {
-    /// Leaf, sizes or range contradict each other, or nothing is claimed.
+    /// Leaf, sizes or range contradict each other, or the claim is empty.
     #[error("leaf, sizes or range of the proof contradict each other")]
     Range,
-    /// It has more or fewer hashes than its sizes demand.
+    /// The proof has more or fewer hashes than its sizes require.
     #[error("proof has the wrong number of hashes")]
     Length,
-    /// It leads to another root.
+    /// The proof leads to another root.
     #[error("proof leads to another root")]
     Root,
 }
@@ -22,7 +22,7 @@ pub enum InvalidProof {
 /// Checks that `leaf` is the leaf hash at `index` in the tree of `size` leaves with this `root`.
 ///
 /// # Errors
-/// When it is not proven.
+/// When the proof is not valid.
 pub fn verify_inclusion(
     leaf: &Hash,
     index: u64,
@@ -33,10 +33,10 @@ pub fn verify_inclusion(
     verify_subtree_inclusion(leaf, index, 0, size, proof, root)
 }
 
-/// Checks that the tree of `old` leaves with root `old_root` is how the tree of `new` leaves with `new_root` began.
+/// Checks that the tree of `new` leaves with `new_root` begins with the tree of `old` leaves with `old_root`.
 ///
 /// # Errors
-/// When it is not proven, and when `old` is 0: everything began empty, so the claim says nothing.
+/// When the proof is not valid, and when `old` is 0: every tree begins with the empty one, so that claim is empty.
 pub fn verify_consistency(
     old: u64,
     new: u64,
@@ -53,7 +53,7 @@ pub fn verify_consistency(
 /// Checks that `leaf` is the leaf hash at `index` of the log, within the subtree `[start, end)` with this `root`.
 ///
 /// # Errors
-/// When it is not proven, or `[start, end)` is no subtree.
+/// When the proof is not valid, or `[start, end)` is not a subtree.
 pub fn verify_subtree_inclusion(
     leaf: &Hash,
     index: u64,
@@ -87,7 +87,8 @@ pub fn verify_subtree_inclusion(
 /// Checks that the subtree `[start, end)` with root `subtree_root` is part of the tree of `size` leaves with `root`.
 ///
 /// # Errors
-/// When it is not proven, or `[start, end)` is no subtree. An empty range is part of every tree that reaches it.
+/// When the proof is not valid, or `[start, end)` is not a subtree. An empty range is part of every tree of at least
+/// `end` leaves.
 pub fn verify_subtree_consistency(
     start: u64,
     end: u64,
@@ -107,8 +108,8 @@ pub fn verify_subtree_consistency(
         return Err(InvalidProof::Range);
     }
     let (mut first, mut last, mut tree_last) = (start, end - 1, size - 1);
-    // Climb to the node the proof starts from: the subtree itself where it is perfect or ends the tree, else the
-    // perfect tree at its right edge.
+    // Climb to the node that the proof starts from: the subtree itself if it is perfect or ends the tree, else the
+    // perfect tree at the subtree's right edge.
     let bits = u64::BITS - (first ^ last).leading_zeros();
     let climb = if last == tree_last { bits } else { bits.min(last.trailing_ones()) };
     (first, last, tree_last) = (shift(first, climb), shift(last, climb), shift(tree_last, climb));
@@ -155,7 +156,7 @@ const fn shift(value: u64, bits: u32) -> u64 {
     }
 }
 
-/// The end of each check: nothing left to climb, and every hash as claimed.
+/// The last step of each check: no level is left to climb, and every computed hash is the claimed one.
 fn check_end(left: u64, claims: &[(&Hash, &Hash)]) -> Result<(), InvalidProof> {
     if left != 0 {
         return Err(InvalidProof::Length);

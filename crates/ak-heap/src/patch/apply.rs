@@ -1,7 +1,7 @@
-//! Applying a patch: every operation comes down to putting a value in, taking one out, or replacing one.
+//! Applying a patch: every operation inserts, removes or replaces a value.
 //!
-//! A change rebuilds the containers on the way to it and shares all others. Containers know their length and
-//! depth, so checking the limits costs no walk through the document.
+//! A change rebuilds the containers on the path to it and shares all others. Containers know their length and depth,
+//! so checking the limits needs no walk through the document.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -15,18 +15,18 @@ use crate::labels::LabelMap;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) limits: Limits,
-    /// How many subtrees may have labels of their own.
+    /// The most subtrees that may have labels of their own.
     pub(crate) labelled_max: usize,
 }
 
 /// Units of work for each operation.
 const OP_WORK: u64 = 20;
-/// Units for each labelled subtree, and each token of an operation's pointer, when labels follow a value.
+/// Units for each labelled subtree, and part of the units for each token of a pointer, when labels are updated.
 const LABEL_WORK: u64 = 50;
 /// Bytes of strings that are measured for one unit.
 const MEASURED_BYTES: u64 = 128;
 
-/// The document after the patch, and its labels where they may have changed.
+/// The document after the patch, and its labels; `None` if neither document nor patch has labels.
 pub(crate) fn apply(
     patch: &Patch,
     document: &Value,
@@ -36,7 +36,7 @@ pub(crate) fn apply(
 ) -> Result<(Value, Option<LabelMap>), PatchError> {
     let written = patch.labels();
     let whole = |error: OutOfWork| PatchError::whole(error.into());
-    // Where there are no labels, none come to be.
+    // Without labels on document and patch, the result has none.
     let labels = if labels.is_bottom() && written.is_bottom() {
         None
     } else {
@@ -52,14 +52,15 @@ pub(crate) fn apply(
             labels.bound(bounds.labelled_max);
         }
     }
-    // All but copies add no more than the patch itself holds: for them, once at the end is enough.
+    // Operations other than copies add no more than the patch itself holds, so one check at the end is enough for
+    // them.
     draft.check_bytes().map_err(PatchError::whole)?;
     Ok((draft.document, draft.labels))
 }
 
 struct Draft<'a> {
     document: Value,
-    /// Bytes that the document has at most as text.
+    /// Upper bound of the document's bytes as text.
     bytes_most: usize,
     labels: Option<LabelMap>,
     written: &'a Labels,
@@ -67,7 +68,7 @@ struct Draft<'a> {
     work: &'a mut Work,
 }
 
-/// A failure and the pointer it is about.
+/// The reason of a failure, with the pointer that it concerns.
 type At<'op> = (&'op Pointer, PatchReason);
 
 impl Draft<'_> {
@@ -98,7 +99,7 @@ impl Draft<'_> {
                 }
                 let carried = self.labels.as_ref().map(|labels| labels.subtree(from));
                 let value = self.take(from)?;
-                // The value was counted where it stood.
+                // The value's bytes were counted already; only the new name adds some.
                 self.measure(&Value::Null, path).map_err(|reason| (path, reason))?;
                 self.put(path, value, carried)
             }
@@ -187,7 +188,7 @@ impl Draft<'_> {
         self.check_depth().map_err(at)
     }
 
-    /// Takes a value out of its container.
+    /// Removes a value from its container.
     fn take<'op>(&mut self, path: &'op Pointer) -> Result<Value, At<'op>> {
         let at = |reason| (path, reason);
         let removed;
@@ -236,10 +237,10 @@ impl Draft<'_> {
         self.check_depth().map_err(at)
     }
 
-    /// Counts the bytes that a value may add at a place.
+    /// Adds the bytes that a value may take at a position to the upper bound.
     fn measure(&mut self, value: &Value, path: &Pointer) -> Result<(), PatchReason> {
         self.work.spend(measure_work(value))?;
-        // Escapes make at most six bytes out of one.
+        // JSON escapes a byte with at most six.
         let name = path.last().map_or(0, |name| name.len().saturating_mul(6));
         let more = value.json_len().saturating_add(name).saturating_add(4);
         self.bytes_most = self.bytes_most.saturating_add(more);
@@ -251,7 +252,7 @@ impl Draft<'_> {
         if self.document.depth() as usize > max { Err(PatchReason::Depth { max }) } else { Ok(()) }
     }
 
-    /// Units of work for measuring again what was changed: at most the document.
+    /// Units of work for measuring the changed parts again: at most the whole document.
     fn remeasure_work(&self) -> u64 {
         self.bytes_most.min(self.bounds.limits.bytes_max) as u64 / MEASURED_BYTES
     }
@@ -264,22 +265,22 @@ impl Draft<'_> {
     }
 }
 
-/// Units of work for measuring a string, as is done whenever it comes or goes.
+/// Units of work for measuring a string, which happens whenever one is added or removed.
 fn measure_work(value: &Value) -> u64 {
     2 * value.as_str().map_or(0, str::len) as u64 / MEASURED_BYTES
 }
 
-/// Units of work for moving so many items one place on.
+/// Units of work for moving this many items by one position.
 fn move_work(items: usize) -> u64 {
     4 * items as u64 + 40
 }
 
-/// Units for taking up a new name in an object with so many.
+/// Units for adding a new name to an object with this many members.
 fn name_work(members: usize) -> u64 {
     200 + members as u64 / 64
 }
 
-/// Units for finding what a token names in a container, and for rebuilding that with another value there.
+/// Units for finding the value of a token in a container, and for rebuilding the container with another value there.
 fn rebuild_work(container: &Value, token: &Text) -> u64 {
     let len = match container {
         Value::Array(items) => items.len(),
@@ -291,16 +292,16 @@ fn rebuild_work(container: &Value, token: &Text) -> u64 {
     2 * container.step_work(token) + levels * (30 + len.min(32) as u64 * 3 / 2)
 }
 
-/// A place below the root: where it is, whether or not there is a value.
+/// A position below the root, whether there is a value or not.
 struct Site<'d, 'op> {
-    /// The containers around `container`, outermost first, each with the token that leads on.
+    /// The containers around `container`, outermost first, each with the token that leads to the next one.
     way: Vec<(&'d Value, &'op Text)>,
     container: &'d Value,
     token: &'op Text,
 }
 
 impl<'d, 'op> Site<'d, 'op> {
-    /// The place a pointer names; none when that is the root.
+    /// The position that a pointer names; `None` if that is the root.
     fn find(
         document: &'d Value,
         path: &'op Pointer,
@@ -319,10 +320,10 @@ impl<'d, 'op> Site<'d, 'op> {
         Ok(Some(Site { way, container, token }))
     }
 
-    /// The document with another container here.
+    /// The document with another container at this position.
     fn rebuild(self, container: Value) -> Value {
         self.way.iter().rev().fold(container, |inner, (outer, token)| {
-            // The way leads through values that are there.
+            // All values on the way exist.
             replaced(outer, token, inner).unwrap_or_default()
         })
     }
@@ -336,7 +337,7 @@ fn find<'d, 'op>(document: &'d Value, path: &'op Pointer, work: &mut Work) -> Re
     path.tokens().iter().try_fold(document, step).map_err(|reason| (path, reason))
 }
 
-/// The value that a token names within a container.
+/// The value of a token in a container.
 fn child<'a>(container: &'a Value, token: &Text) -> Result<&'a Value, PatchReason> {
     match container {
         Value::Array(items) => {
@@ -351,7 +352,7 @@ fn child<'a>(container: &'a Value, token: &Text) -> Result<&'a Value, PatchReaso
     }
 }
 
-/// The container with another value for the one that a token names.
+/// The container with the value of a token replaced.
 fn replaced(container: &Value, token: &Text, value: Value) -> Result<Value, PatchReason> {
     let (old, replaced) = match container {
         Value::Array(items) => {

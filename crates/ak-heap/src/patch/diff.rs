@@ -8,10 +8,10 @@ use ak_json::{Array, Object, Pointer, Text, Value};
 use super::{Patch, PatchOp};
 
 impl Patch {
-    /// A patch that turns `a` into `b`.
+    /// The patch that turns `a` into `b`.
     ///
-    /// Only what differs is named. In arrays the common beginning and end are left alone and what lies between is
-    /// compared item by item, so the patch is not always the shortest there is.
+    /// It names only what differs. In arrays it skips the common beginning and end, and compares the items between
+    /// them one by one, so the patch is not always the shortest one.
     ///
     /// ```
     /// use ak_heap::Patch;
@@ -35,7 +35,7 @@ impl Patch {
     }
 }
 
-/// Pairs of values still to be compared. None of their paths is moved by an operation noted before.
+/// Pairs of values still to be compared. No operation recorded so far changes their paths.
 type Waiting<'a> = Vec<(Pointer, &'a Value, &'a Value)>;
 
 fn objects<'a>(
@@ -67,7 +67,7 @@ fn arrays<'a>(path: &Pointer, a: &'a Array, b: &'a Array, ops: &mut Vec<PatchOp>
     for (index, (old, new)) in a.iter().zip(b).enumerate().take(paired).skip(start) {
         waiting.push((item(path, index), old, new));
     }
-    // What is left over stands behind all pairs and before the common end.
+    // The remaining items come after all pairs and before the common end.
     for _ in paired..a.len() - end {
         ops.push(PatchOp::Remove { path: item(path, paired) });
     }

@@ -1,35 +1,35 @@
-//! Why a patch is refused.
+//! The reasons for which a patch fails.
 
 use alloc::string::String;
 use core::fmt;
 
 use ak_json::{OutOfWork, PointerError};
 
-/// A patch that is malformed or does not apply. Nothing was changed.
+/// Why a patch is malformed or does not apply; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct PatchError {
-    /// Which operation, from 0; none where it is the patch as a whole.
+    /// Position of the operation in the patch, from 0; `None` if the patch as a whole is wrong.
     pub index: Option<usize>,
-    /// The operation's `path`, or its `from` where that is what is wrong; empty where it has none.
+    /// The operation's `path`, or its `from` if that is wrong; empty if it has none.
     pub path: String,
-    /// What is wrong with it.
+    /// What is wrong with the operation or the patch.
     pub reason: PatchReason,
 }
 
-/// What a caller can do about a [`PatchError`].
+/// The kinds of [`PatchError`], by what a caller can do about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchErrorKind {
-    /// No document could take this patch: mend the patch.
+    /// No document accepts this patch: correct the patch.
     Invalid,
-    /// The document lacks what the operation needs: read it again.
+    /// The document lacks a value that the operation needs: read the document again.
     Missing,
     /// A `test` did not hold.
     TestFailed,
-    /// The result would break a limit.
+    /// The result would exceed a limit, or the work is not enough.
     Limit,
 }
 
-/// What is wrong with one operation.
+/// What is wrong with a patch or one of its operations.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchReason {
     /// The patch is not an array.
@@ -44,7 +44,7 @@ pub enum PatchReason {
     /// `op`, `path` or `from` is not a string.
     #[error("'{0}' is not a string")]
     MemberNotText(&'static str),
-    /// `op` is none of RFC 6902.
+    /// `op` is not an operation of RFC 6902.
     #[error("'op' is not add, remove, replace, move, copy or test")]
     OpUnknown,
     /// `path` or `from` is not a JSON Pointer.
@@ -56,19 +56,19 @@ pub enum PatchReason {
     /// The whole document would be removed.
     #[error("the whole document cannot be removed")]
     RemoveRoot,
-    /// There is no value at the place.
+    /// There is no value at the pointer.
     #[error("no value there")]
     NoValue,
-    /// The container of the place does not exist, or is neither array nor object.
+    /// The container at the pointer does not exist, or is neither array nor object.
     #[error("no array or object to hold it")]
     NoContainer,
     /// The token is not an array index: decimal digits without leading zeros, or `-` to append.
     #[error("not an array index")]
     NotIndex,
-    /// The array is shorter.
+    /// The index is beyond the end of the array.
     #[error("index beyond the end of {len} items")]
     BeyondEnd {
-        /// How many items there are.
+        /// Number of items in the array.
         len: usize,
     },
     /// A `test` found another value, or none.
@@ -118,7 +118,7 @@ impl PatchError {
         PatchError { index: None, path: String::new(), reason }
     }
 
-    /// What the caller can do about it.
+    /// The kind of the error, which tells what the caller can do about it.
     pub fn kind(&self) -> PatchErrorKind {
         match self.reason {
             PatchReason::NotArray

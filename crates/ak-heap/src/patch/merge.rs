@@ -1,4 +1,4 @@
-//! JSON Merge Patch (RFC 7386), as the JSON Patch that does the same.
+//! JSON Merge Patch (RFC 7386), converted to a JSON Patch with the same effect.
 
 use alloc::vec::Vec;
 
@@ -7,9 +7,9 @@ use ak_json::{Object, Pointer, Text, Value};
 use super::{Patch, PatchOp};
 
 impl Patch {
-    /// The patch that does to `target` what the merge patch (RFC 7386) does.
+    /// The patch that has the same effect on `target` as the merge patch `merge` (RFC 7386).
     ///
-    /// It holds one operation for each member of `merge` that changes something, at any depth. Merging cannot fail.
+    /// It has one operation for each member of `merge` that changes something, at any depth. Merging cannot fail.
     ///
     /// ```
     /// use ak_heap::Patch;
@@ -38,16 +38,16 @@ impl Patch {
                 (_, merge) => ops.push(PatchOp::Add { path, value: without_nulls(merge) }),
             }
         }
-        // Members are visited last to first; new ones are to be appended in the order written.
+        // Members are visited last to first, but new ones must be appended in the order written.
         ops.reverse();
         Patch::new(ops)
     }
 }
 
-/// What a merge patch makes of nothing: itself without the null members of its objects.
+/// The result of a merge patch on a missing value: the patch without the null members of its objects.
 fn without_nulls(merge: &Value) -> Value {
     let Value::Object(members) = merge else { return merge.clone() };
-    // Objects being filled, outermost first, each with the members still to come and the name it will have.
+    // Objects being filled, outermost first, each with its name and the members not visited yet.
     let mut open = Vec::from([(Text::new(), Object::new(), members.iter())]);
     while let Some((_, object, members)) = open.last_mut() {
         match members.next() {

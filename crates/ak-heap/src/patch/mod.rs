@@ -14,10 +14,10 @@ pub(crate) use self::apply::{Bounds, apply};
 pub use self::error::{PatchError, PatchErrorKind, PatchReason};
 use crate::labels::LabelMap;
 
-/// Units of work for each reference token of a pointer that is read.
+/// Units of work for each reference token of a pointer that is parsed.
 const TOKEN_WORK: u64 = 5;
 
-/// A JSON Patch: operations that apply one after another, all of them or none.
+/// A JSON Patch (RFC 6902): operations applied one after another, either all of them or none.
 ///
 /// ```
 /// use ak_heap::Patch;
@@ -38,66 +38,66 @@ pub struct Patch {
 /// One operation of RFC 6902 §4.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PatchOp {
-    /// Inserts before an array's item, or sets an object's member, or replaces the document.
+    /// Inserts a value before an array's item, sets an object's member, or replaces the document.
     Add {
-        /// Where; `-` as the last token appends.
+        /// Position of the new value; `-` as the last token appends to an array.
         path: Pointer,
-        /// What.
+        /// The value to add.
         value: Value,
     },
-    /// Takes a value out.
+    /// Removes a value.
     Remove {
-        /// Which; never the whole document.
+        /// The value to remove; never the whole document.
         path: Pointer,
     },
-    /// Puts a value where there is one.
+    /// Replaces an existing value.
     Replace {
-        /// Where.
+        /// The value to replace.
         path: Pointer,
-        /// What.
+        /// The new value.
         value: Value,
     },
-    /// Takes a value out and adds it elsewhere.
+    /// Removes a value and adds it at another position.
     Move {
-        /// Which.
+        /// The value to move.
         from: Pointer,
-        /// Where, once it has been taken out.
+        /// Its new position, after it was removed.
         path: Pointer,
     },
-    /// Adds a value a second time.
+    /// Adds a copy of a value.
     Copy {
-        /// Which.
+        /// The value to copy.
         from: Pointer,
-        /// Where.
+        /// Position of the copy.
         path: Pointer,
     },
-    /// Demands that a value is there and equals this one.
+    /// Fails the patch unless there is a value that equals this one.
     Test {
-        /// Where.
+        /// The value to test.
         path: Pointer,
-        /// What.
+        /// The expected value.
         value: Value,
     },
 }
 
 impl Patch {
-    /// A patch of these operations.
+    /// A patch with these operations.
     pub fn new(ops: Vec<PatchOp>) -> Patch {
         Patch { ops, labels: Labels::default() }
     }
 
-    /// Reads a patch document. Members that RFC 6902 does not define are ignored, as it demands.
+    /// Parses a patch document. Ignores members that RFC 6902 does not define, as it requires.
     ///
     /// # Errors
-    /// [`PatchError`] names the first operation that is malformed.
+    /// [`PatchError`] with the first operation that is malformed.
     pub fn parse(document: &Value) -> Result<Patch, PatchError> {
         Patch::parse_within(document, &mut Work::unlimited())
     }
 
-    /// As [`parse`](Self::parse), and spends `work` as it goes.
+    /// [`parse`](Self::parse) that spends `work` for each reference token of each pointer.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), and where the work is not enough for all reference tokens of all pointers.
+    /// As [`parse`](Self::parse), and when the work is not enough.
     pub fn parse_within(document: &Value, work: &mut Work) -> Result<Patch, PatchError> {
         let items = document.as_array().ok_or(PatchError::whole(PatchReason::NotArray))?;
         let mut ops = Vec::with_capacity(items.len());
@@ -110,10 +110,10 @@ impl Patch {
         Ok(Patch::new(ops))
     }
 
-    /// The same patch with labels on all that it writes.
+    /// The same patch with labels on everything that it writes.
     ///
-    /// A value that the patch adds or replaces carries them, beside what a moved or copied one carries already.
-    /// Where the patch takes a value out, what contained it carries them from then on.
+    /// A value that the patch adds or replaces gets these labels, in addition to those of a moved or copied value.
+    /// Where the patch removes a value, its container gets them.
     #[must_use]
     pub fn with_labels(self, labels: Labels) -> Patch {
         Patch { labels, ..self }
@@ -124,21 +124,21 @@ impl Patch {
         &self.ops
     }
 
-    /// The labels on what the patch writes.
+    /// The labels on everything that the patch writes.
     pub fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// The patch document.
+    /// The patch as a JSON document.
     pub fn to_value(&self) -> Value {
         self.ops.iter().map(PatchOp::to_value).collect::<ak_json::Array>().into()
     }
 
-    /// The document after the patch. It shares with `document` all that the patch does not touch.
+    /// Applies the patch to a document. The result shares with `document` everything that the patch does not touch.
     ///
     /// # Errors
-    /// [`PatchError`] names the first operation that does not apply, whose result breaks a limit, or for which
-    /// the work is not enough.
+    /// [`PatchError`] with the first operation that does not apply, whose result exceeds a limit, or for which the
+    /// work is not enough.
     pub fn apply(&self, document: &Value, limits: &Limits, work: &mut Work) -> Result<Value, PatchError> {
         let bounds = Bounds { limits: *limits, labelled_max: usize::MAX };
         apply(self, document, &LabelMap::default(), bounds, work).map(|(value, _)| value)
@@ -166,7 +166,7 @@ impl PatchOp {
         }
     }
 
-    /// Where the operation acts.
+    /// Pointer to the position on which the operation acts.
     pub fn path(&self) -> &Pointer {
         match self {
             PatchOp::Add { path, .. }

@@ -1,4 +1,4 @@
-//! Batches: several operations, all of them or none.
+//! Batches: several operations, of which either all are committed or none.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -15,41 +15,41 @@ use crate::object::Content;
 use crate::patch::{Patch, PatchOp};
 use crate::plan::Plan;
 
-/// One operation of a batch.
+/// One operation of a batch: create, patch or delete an object.
 ///
-/// `links` write the handles of objects that the batch itself creates into a document: each stands, as a string, at
-/// its pointer, as a patch's `add` would put it there once everything else is in place.
+/// `links` write handles of objects that the same batch creates into a document: each handle is put, as a string, at
+/// its pointer, as with a patch's `add`, after all other changes of the operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BatchOp {
     /// Creates an object.
     Alloc {
-        /// Who will own it.
+        /// Name of the object's owner.
         owner: Text,
-        /// The name of its type.
+        /// Name of the object's type.
         type_name: Text,
-        /// What it holds.
+        /// The object's content.
         content: Content,
-        /// What that carries.
+        /// The labels of the content.
         labels: LabelMap,
         /// Handles to write into the content.
         links: Vec<(Pointer, Created)>,
     },
     /// Patches an object.
     Write {
-        /// Which.
+        /// The object.
         target: Target,
-        /// How.
+        /// The patch to its content.
         patch: Patch,
-        /// Refuse unless the object has this version by then.
+        /// Fail unless the object then has this version.
         expected_version: Option<u64>,
         /// Handles to write into the document.
         links: Vec<(Pointer, Created)>,
     },
     /// Deletes an object.
     Delete {
-        /// Which.
+        /// The object.
         target: Target,
-        /// Refuse unless the object has this version by then.
+        /// Fail unless the object then has this version.
         expected_version: Option<u64>,
     },
 }
@@ -58,12 +58,12 @@ pub enum BatchOp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Created(pub usize);
 
-/// Which object an operation of a batch is about.
+/// The object of a batch operation: an existing one, or one that the batch creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One that is there already.
+    /// An object that already exists.
     Handle(Handle),
-    /// One that this batch creates.
+    /// An object that an earlier operation of the same batch creates.
     Created(Created),
 }
 
@@ -79,18 +79,18 @@ impl From<Created> for Target {
     }
 }
 
-/// The first operation of a batch that is refused, for which none was done.
+/// The first operation of a batch that failed; none was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("batch operation {index}: {error}")]
 pub struct BatchError {
-    /// Which operation, from 0.
+    /// Position of the operation in the batch, from 0.
     pub index: usize,
-    /// Why.
+    /// Why the operation failed.
     pub error: HeapError,
 }
 
 impl Heap {
-    /// Plans several operations as one. Each meets the heap as those before it leave it.
+    /// Plans several operations as one. Each operation sees the heap as the operations before it leave it.
     ///
     /// ```
     /// use ak_heap::{BatchOp, Content, Created, Heap, HeapConfig, LabelMap, REQUEST_WORK, Work};
@@ -115,7 +115,7 @@ impl Heap {
     /// ```
     ///
     /// # Errors
-    /// [`BatchError`] names the first operation that is refused.
+    /// [`BatchError`] with the first operation that failed.
     pub fn plan_batch(
         &mut self,
         ops: &[BatchOp],

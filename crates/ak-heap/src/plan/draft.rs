@@ -1,4 +1,4 @@
-//! Drafts: operations applied to a picture of the heap, one after another, while the heap stays as it is.
+//! Drafts: operations applied one after another to a draft of the heap, while the heap itself stays unchanged.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -22,7 +22,7 @@ use crate::patch::{Patch, PatchError, PatchReason};
 use crate::plan::Plan;
 use crate::usage::Usage;
 
-/// A picture of the heap as it will be, from which a [`Plan`] is made.
+/// A draft of the heap after some operations, from which a [`Plan`] is made.
 pub(crate) struct Draft<'h, 'w> {
     heap: &'h mut Heap,
     work: &'w mut Work,
@@ -34,7 +34,7 @@ pub(crate) struct Draft<'h, 'w> {
 
 /// Units of work for staging and committing one operation.
 const OPERATION_WORK: u64 = 300;
-/// Units for each revision of an object that an operation counts.
+/// Units for each revision of the object of an operation.
 const REVISION_WORK: u64 = 2;
 /// Units for each labelled subtree that an operation copies.
 const LABEL_WORK: u64 = 100;
@@ -44,7 +44,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Draft { staged: Staged::default(), usage: heap.usage(), taken: None, work, heap }
     }
 
-    /// The plan to do what `apply_op` drafts.
+    /// Makes the plan for the operations that `apply_op` drafts.
     pub(crate) fn plan<T, E>(
         mut self,
         apply_op: impl FnOnce(&mut Draft<'h, 'w>) -> Result<T, E>,
@@ -54,7 +54,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(Plan::new(self.heap, self.staged, bytes_delta, outcome))
     }
 
-    /// The document after the patch, and its labels where they may have changed.
+    /// The document after the patch, and its labels; `None` if they cannot have changed.
     pub(crate) fn patched(
         &mut self,
         patch: &Patch,
@@ -70,7 +70,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(apply(patch, document, labels, bounds, self.work)?)
     }
 
-    /// Demands that the content satisfies the schemas of the type that hold for the owner.
+    /// Checks that the content satisfies the schemas of the type that hold for the owner.
     fn check_type(&mut self, owner: &str, type_name: &str, content: &Content) -> Result<(), HeapError> {
         for schema in self.heap.catalog.applicable(owner, type_name) {
             satisfies(schema, type_name, content, self.work)?;
@@ -78,7 +78,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(())
     }
 
-    /// Pays for an operation on an object of the type, before it is done.
+    /// Spends the work of an operation on an object of the type, before it is done.
     fn pay(&mut self, type_name: &str) -> Result<(), OutOfWork> {
         let indexes = self.heap.catalog.index_work(type_name);
         self.work.spend(OPERATION_WORK.saturating_add(indexes))
@@ -177,7 +177,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(Change { handle, action: Action::Delete, version, owner, bytes_delta: difference(0, bytes) })
     }
 
-    /// Stages the next revision of an object that is there.
+    /// Stages the next revision of an object.
     fn push(
         &mut self,
         handle: Handle,
@@ -200,7 +200,7 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(Change { handle, action: Action::Write, version, owner, bytes_delta })
     }
 
-    /// The bytes in use after adding and removing bytes.
+    /// The bytes in use after adding `more` and removing `fewer`; fails above the quota.
     fn room(&self, more: u64, fewer: u64) -> Result<u64, HeapError> {
         let max = self.heap.config().bytes_max;
         let bytes = self.usage.bytes.saturating_sub(fewer).checked_add(more);
@@ -234,12 +234,12 @@ impl<'h, 'w> Draft<'h, 'w> {
         Ok(view)
     }
 
-    /// Where the edit of an object is, or would be.
+    /// The position of the object's edit, or the one to insert it at.
     fn position(&self, handle: Handle) -> Result<usize, usize> {
         self.staged.edits.binary_search_by_key(&handle.index(), |edit| edit.handle.index())
     }
 
-    /// Changes the edit of an object, which is made if it is not there.
+    /// Changes the edit of an object, which is created if it does not exist.
     fn edit(&mut self, handle: Handle, change: impl FnOnce(&mut Edit)) {
         match self.position(handle) {
             Ok(position) => {
@@ -254,7 +254,7 @@ impl<'h, 'w> Draft<'h, 'w> {
     }
 }
 
-/// An object as the draft has it: as it is, and with revisions to come.
+/// An object in the draft: the present one, and the revisions to be added.
 #[derive(Clone, Copy)]
 struct View<'d> {
     object: &'d Object,
@@ -266,7 +266,7 @@ impl<'d> View<'d> {
         self.revisions.last().unwrap_or(self.object.current())
     }
 
-    /// Every revision, those included that pushing drops.
+    /// Every revision, including those that pushing will drop.
     fn all(self) -> impl Iterator<Item = &'d Revision> {
         self.object.revisions().chain(self.revisions)
     }
@@ -275,14 +275,14 @@ impl<'d> View<'d> {
         self.object.revision_count().saturating_add(self.revisions.len())
     }
 
-    /// The sizes of the revisions that stay readable, together.
+    /// Sum of the sizes of the revisions that stay readable.
     fn bytes(self, history_max: usize) -> u64 {
         let kept = history_max.saturating_add(1);
         let sizes = self.all().skip(self.count().saturating_sub(kept)).map(Revision::size);
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// The revision that the next one pushes out of the history.
+    /// The revision that the next one drops from the history.
     fn dropped_by_push(self, history_max: usize) -> Option<&'d Revision> {
         self.all().nth(self.count().checked_sub(history_max.saturating_add(1))?)
     }

@@ -1,4 +1,4 @@
-//! Plans: what an operation would do, known before anything is done.
+//! Plans: operations that are checked in full before anything changes.
 
 mod batch;
 mod draft;
@@ -16,10 +16,10 @@ use crate::labels::LabelMap;
 use crate::object::Content;
 use crate::patch::Patch;
 
-/// An operation, or a batch of them, that was checked in full and is ready to happen.
+/// A change that was checked in full and only has to be committed: one operation, or a batch.
 ///
-/// A plan holds the heap, so nothing can come between checking and doing: [`commit`](Self::commit) cannot fail.
-/// A plan that is dropped leaves the heap as it was.
+/// A plan borrows the heap mutably, so nothing can change between check and commit: [`commit`](Self::commit) cannot
+/// fail. Dropping a plan leaves the heap unchanged.
 ///
 /// ```
 /// use ak_heap::{Content, Heap, HeapConfig, REQUEST_WORK, Work};
@@ -47,22 +47,22 @@ impl<'h, T> Plan<'h, T> {
         Plan { heap, staged, bytes_delta, outcome }
     }
 
-    /// What would change.
+    /// The changes that committing would make.
     pub fn outcome(&self) -> &T {
         &self.outcome
     }
 
-    /// By how many bytes [`Usage::bytes`](crate::Usage::bytes) would change, history included.
+    /// The change of [`Usage::bytes`](crate::Usage::bytes) that committing would make, in bytes, history included.
     pub fn bytes_delta(&self) -> i64 {
         self.bytes_delta
     }
 
-    /// The heap as it is before the plan.
+    /// The heap before the plan is committed.
     pub fn heap(&self) -> &Heap {
         self.heap
     }
 
-    /// Does it, and returns what changed.
+    /// Commits the plan and returns the changes.
     pub fn commit(self) -> T {
         self.heap.commit(self.staged);
         self.outcome
@@ -73,7 +73,8 @@ impl Heap {
     /// Plans a new object of version 0.
     ///
     /// # Errors
-    /// A name is empty or too long, the content breaks a limit, the heap is full, or the work is not enough.
+    /// When a name is empty or too long, the content exceeds a limit or violates a schema of its type, the heap is
+    /// full, or the work is not enough.
     pub fn plan_alloc(
         &mut self,
         owner: &str,
@@ -88,8 +89,8 @@ impl Heap {
     /// Plans a write: the object gets the patched content and the next version.
     ///
     /// # Errors
-    /// There is no such object, it has another version than expected, it holds raw bytes, the patch does not apply,
-    /// the result breaks a limit, or the work is not enough.
+    /// When there is no such object, it has another version than expected, it holds raw bytes, the patch does not
+    /// apply, the result exceeds a limit or violates a schema of its type, or the work is not enough.
     pub fn plan_write(
         &mut self,
         handle: Handle,
@@ -100,13 +101,14 @@ impl Heap {
         Draft::new(self, work).plan(|draft| draft.write(handle, patch, expected_version))
     }
 
-    /// Plans to set the labels of a subtree to exactly these: the content stays, the version is the next.
+    /// Plans to set the labels of a subtree to exactly these; the content stays unchanged and the version increases.
     ///
-    /// Labels around the subtree still hold for it. This is the only way to lower labels without replacing the
-    /// value; the heap does not judge who may.
+    /// Labels of containers around the subtree still hold for it. This is the only way to lower labels without
+    /// replacing the value; the caller decides who may do that.
     ///
     /// # Errors
-    /// There is no such object, or it has another version than expected, or the work is not enough.
+    /// When there is no such object, it has another version than expected, a limit is exceeded, or the work is not
+    /// enough.
     pub fn plan_relabel(
         &mut self,
         handle: Handle,
@@ -118,11 +120,11 @@ impl Heap {
         Draft::new(self, work).plan(|draft| draft.relabel(handle, subtree, labels, expected_version))
     }
 
-    /// Plans a deletion: the object counts no more and reads as not found, but [`read_at`](Self::read_at) still
-    /// gives the versions that were kept, until the tombstone is forgotten.
+    /// Plans a deletion: the object no longer counts towards quotas and reads as not found, but
+    /// [`read_at`](Self::read_at) still gives the versions in its history until the tombstone is dropped.
     ///
     /// # Errors
-    /// There is no such object, or it has another version than expected, or the work is not enough.
+    /// When there is no such object, it has another version than expected, or the work is not enough.
     pub fn plan_delete(
         &mut self,
         handle: Handle,
@@ -132,7 +134,7 @@ impl Heap {
         Draft::new(self, work).plan(|draft| draft.delete(handle, expected_version))
     }
 
-    /// [Plans](Self::plan_alloc) with [`REQUEST_WORK`] and commits at once.
+    /// [Plans](Self::plan_alloc) with [`REQUEST_WORK`] and commits at once; returns the handle.
     ///
     /// # Errors
     /// As for the plan.

@@ -1,4 +1,4 @@
-//! Queries in JSON.
+//! The JSON form of queries.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -12,14 +12,14 @@ use super::{Filter, Order, Query, Test};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct QueryError {
-    /// Which member, such as `where./age`.
+    /// Path of the member that is wrong, such as `where./age`.
     pub path: String,
-    /// What is wrong with it.
+    /// What is wrong with the member.
     pub reason: &'static str,
 }
 
 impl Query {
-    /// Reads the JSON form. Every member may be absent; unknown ones are refused.
+    /// Parses the JSON form of a query. Every member is optional; unknown ones are rejected.
     ///
     /// | member | value |
     /// |---|---|
@@ -41,7 +41,7 @@ impl Query {
     /// ```
     ///
     /// # Errors
-    /// [`QueryError`] names the first member that is unknown or of another form.
+    /// [`QueryError`] with the first member that is unknown or has another form.
     pub fn parse(value: &Value) -> Result<Query, QueryError> {
         let error = |path: &str, reason| QueryError { path: path.into(), reason };
         let members = value.as_object().ok_or_else(|| error("query", "not an object"))?;
@@ -70,7 +70,7 @@ impl Query {
         Ok(query)
     }
 
-    /// What names the query whatever its page: the digest of its JSON form without limit and cursor.
+    /// Identifies the query, whatever the page: the digest of its JSON form without limit and cursor.
     pub(super) fn digest(&self) -> Digest {
         let filters = self.filters.iter().map(|filter| {
             let (name, value) = filter.test.form();
@@ -97,7 +97,7 @@ impl Query {
 }
 
 impl Test {
-    /// The operator and what it is given.
+    /// The operator and its operand.
     fn form(&self) -> (&'static str, Value) {
         match self {
             Test::Equal(value) => ("=", value.clone()),
@@ -113,7 +113,7 @@ impl Test {
         }
     }
 
-    /// The test with this operator; what it is given must be of the right form.
+    /// The test with this operator; fails if the operand has the wrong form.
     fn of(operator: &str, value: &Value) -> Result<Test, &'static str> {
         match operator {
             "=" => Ok(Test::Equal(value.clone())),

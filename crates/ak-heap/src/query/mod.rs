@@ -1,4 +1,4 @@
-//! Finding objects by what they hold.
+//! Finding objects by their type, owner, version, labels and values.
 
 mod cursor;
 mod form;
@@ -14,83 +14,85 @@ pub use self::form::QueryError;
 pub use self::run::{Page, QUERY_TERMS_MAX, Scope};
 use crate::object::Object;
 
-/// Objects on a page where a query does not say.
+/// Default of [`Query::limit`], in objects.
 pub const PAGE_OBJECTS: usize = 100;
 
-/// Which live objects to find, in what order, how many at once. All conditions must hold.
+/// A search for live objects: the conditions, which must all hold, the order and the size of a page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Query {
-    /// Of this type.
+    /// Only objects of this type.
     pub type_name: Option<Text>,
-    /// Of this owner.
+    /// Only objects of this owner.
     pub owner: Option<Text>,
-    /// Of this version or a later one.
+    /// Only objects of this version or a later one.
     pub version_min: u64,
-    /// Of this version or an earlier one.
+    /// Only objects of this version or an earlier one.
     pub version_max: u64,
-    /// Carrying at least these labels.
+    /// Only objects with at least these labels.
     pub labels_min: Labels,
-    /// Carrying at most these labels.
+    /// Only objects with at most these labels.
     pub labels_max: Option<Labels>,
-    /// With such values.
+    /// Only objects whose values satisfy all of these conditions.
     pub filters: Vec<Filter>,
-    /// In this order.
+    /// The order of the results.
     pub order: Order,
-    /// The most objects on a page.
+    /// The most objects on a page; at most [`HeapConfig::page_objects_max`](crate::HeapConfig::page_objects_max).
     pub limit: usize,
-    /// After the page that ended here.
+    /// Continues after the page that gave this cursor; `None` for the first page.
     pub cursor: Option<Cursor>,
 }
 
 /// A condition on the value at a pointer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
-    /// Where the value stands.
+    /// Pointer to the value.
     pub pointer: Pointer,
-    /// What it must be.
+    /// The condition.
     pub test: Test,
 }
 
-/// What a value must be. A place without a value passes [`Exists(false)`](Test::Exists) and nothing else.
+/// The conditions that a filter can test a value for. A missing value passes [`Exists(false)`](Test::Exists) and
+/// nothing else.
 ///
-/// Values are equal as in RFC 6902. Numbers have an order among themselves, and so do strings (by code points);
-/// between values of other kinds no comparison holds.
+/// Values are equal as in RFC 6902. Numbers are ordered, and so are strings (by code points); between other kinds of
+/// values no comparison holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Test {
-    /// `=`
+    /// `=`: equal to this value.
     Equal(Value),
-    /// `!=`
+    /// `!=`: not equal to this value.
     NotEqual(Value),
-    /// `<`
+    /// `<`: less than this value.
     Less(Value),
-    /// `<=`
+    /// `<=`: at most this value.
     AtMost(Value),
-    /// `>`
+    /// `>`: greater than this value.
     Greater(Value),
-    /// `>=`
+    /// `>=`: at least this value.
     AtLeast(Value),
-    /// `in`: equal to one of these.
+    /// `in`: equal to one of these values.
     In(Vec<Value>),
-    /// `exists`: whether there is a value at all.
+    /// `exists`: whether there is a value.
     Exists(bool),
-    /// `prefix`: a string that begins so.
+    /// `prefix`: a string that begins with this text.
     Prefix(Text),
-    /// `contains`: a string with this one in it, or an array with such an item.
+    /// `contains`: a string that contains this string, or an array with an item equal to this value.
     Contains(Value),
 }
 
-/// The order of results.
+/// The order of the results of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// By place in the heap's table, which for objects never deleted is the order of their creation.
+    /// By index in the heap's table; as long as no object is deleted, this is the order of creation.
     #[default]
     Place,
-    /// By the value at the pointer: null, `false`, `true`, numbers, strings by their first [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes,
-    /// and at last containers and objects without a value there; equals by place.
+    /// By the value at the pointer: null, `false`, `true`, numbers, strings by their first
+    /// [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes, and last containers and missing values; equal values by index
+    /// in the table.
     Value {
-        /// Where the value stands.
+        /// Pointer to the value.
         pointer: Pointer,
-        /// Whether the order is the other way round, among equals too.
+        /// Whether the order is reversed, among equal values too.
         descending: bool,
     },
 }
@@ -113,10 +115,10 @@ impl Default for Query {
 }
 
 impl Query {
-    /// Whether the object is one of those looked for, wherever it stands in their order.
+    /// Whether the object matches all conditions; order and cursor are not among them.
     ///
     /// # Errors
-    /// [`OutOfWork`] when the work is not enough to tell.
+    /// [`OutOfWork`] when the work is not enough.
     pub fn matches(&self, object: &Object, work: &mut Work) -> Result<bool, OutOfWork> {
         let secrets = self.labels_min.secrecy.len().saturating_add(object.labels().secrecy.len());
         work.spend(4 + 10 * secrets as u64)?;
@@ -150,10 +152,10 @@ impl Filter {
 }
 
 impl Test {
-    /// Whether the value, or its absence, is as it must be.
+    /// Whether the value, or its absence, passes the test.
     ///
     /// # Errors
-    /// [`OutOfWork`] when the work is not enough to tell.
+    /// [`OutOfWork`] when the work is not enough.
     pub fn passes(&self, value: Option<&Value>, work: &mut Work) -> Result<bool, OutOfWork> {
         let Some(value) = value else { return Ok(*self == Test::Exists(false)) };
         Ok(match self {
@@ -181,9 +183,9 @@ impl Test {
     }
 }
 
-/// Bytes that are compared for one unit of work.
+/// Bytes compared for one unit of work.
 const BYTES_PER_UNIT: u64 = 64;
-/// Bytes of a string in which another is sought for one unit of work.
+/// Bytes of a string searched for one unit of work.
 const SEARCHED_BYTES_PER_UNIT: u64 = 3;
 
 fn any_equals<'a>(

@@ -1,6 +1,6 @@
 //! Running a query.
 //!
-//! An index narrows where to look, never what is found: every candidate is held against the whole query.
+//! An index only reduces the candidates; each candidate is then tested against the whole query.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -17,48 +17,50 @@ use crate::heap::Heap;
 use crate::key::Key;
 use crate::object::Object;
 
-/// The most conditions of a query, each value of an `in` counting as one.
+/// The most conditions of a query; each value of an `in` counts as one.
 pub const QUERY_TERMS_MAX: usize = 256;
-/// So many bytes of content count as one more object that was looked at.
+/// Bytes of content that count as one more object examined.
 const BYTES_PER_SCAN: u64 = 4096;
 
-/// Some of the objects that a query finds.
+/// One page of the objects that a query finds.
 #[derive(Clone, Debug)]
 pub struct Page<'h> {
-    /// Them, in the query's order.
+    /// The objects found, in the query's order.
     pub objects: Vec<(Handle, &'h Object)>,
-    /// Where to go on; none where nothing can follow. A page may be short, or empty, and still have a next one:
-    /// looking for objects stops at [`HeapConfig::scan_objects_max`](crate::HeapConfig::scan_objects_max).
+    /// The cursor of the next page; `None` if no object can follow. A page can be short, or even empty, and still
+    /// have a next one, because a search stops at
+    /// [`HeapConfig::scan_objects_max`](crate::HeapConfig::scan_objects_max).
     pub next: Option<Cursor>,
 }
 
-/// A place in the order of results.
+/// A position in the order of results: key, index in the table.
 type Position = (Key, u32);
 
-/// Whose objects a query looks at. What is outside the scope is not even met: it costs nothing and shows in nothing.
+/// The owners whose objects a query examines. Objects outside the scope are skipped: they cost no work and influence
+/// no result.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'s> {
-    /// Everybody's.
+    /// All owners.
     All,
-    /// Those of these owners, in any order; naming one twice changes nothing.
+    /// These owners, in any order; duplicates have no effect.
     Owners(&'s [&'s str]),
 }
 
-/// Units of work for a query, whatever it finds.
+/// Units of work for a query, independent of its results.
 const QUERY_WORK: u64 = 200;
-/// Units for asking whether an object is admitted.
+/// Units for deciding whether an object is admitted.
 const ADMIT_WORK: u64 = 100;
-/// Units for each owner of the scope, for finding their objects and for keeping them in one order.
+/// Units for each owner in the scope: to find the owner's objects, and to merge them into one order.
 const OWNER_WORK: u64 = 40;
 const MERGE_WORK: u64 = 2;
-/// Units for the key of an object, and for each comparison of two when objects are sorted.
+/// Units for computing an object's key, and for each comparison in sorting.
 const KEY_WORK: u64 = 20;
 const SORT_WORK: u64 = 4;
-/// Units for taking up an object in a new index.
+/// Units for adding an object to a new index.
 const INDEX_WORK: u64 = 150;
 
 impl Heap {
-    /// The next page of what a query finds among all objects, with [`REQUEST_WORK`](crate::REQUEST_WORK).
+    /// The next page of a query over all objects, with [`REQUEST_WORK`](crate::REQUEST_WORK).
     ///
     /// # Errors
     /// As for [`query_in_scope`](Self::query_in_scope).
@@ -66,17 +68,16 @@ impl Heap {
         self.query_in_scope(query, Scope::All, |_, _| true, &mut Work::new(REQUEST_WORK))
     }
 
-    /// The next page of what a query finds among the objects in the scope that `admits` lets be seen.
+    /// The next page of a query over the objects in the scope for which `admits` returns true.
     ///
-    /// `admits` is asked before anything of an object is looked at. What it does not admit has no influence on page,
-    /// cursor and error; in the scope it costs work, outside nothing.
+    /// The heap calls `admits` before it examines anything of an object. Objects that are not admitted do not
+    /// influence page, cursor or error. Such an object costs work if it is in the scope, and nothing otherwise.
     ///
-    /// Looking for objects also stops when the work ends: then the page is short, or there is an error if nothing
-    /// was looked at.
+    /// If the work runs out, the search stops: the page is then short, or the query fails if no object was examined.
     ///
     /// # Errors
-    /// The cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, the work is not
-    /// enough, or it demands an order for which it would have to look at too many objects and there is no index.
+    /// When the cursor belongs to another query, the query has more than [`QUERY_TERMS_MAX`] conditions, the work is
+    /// not enough, or its order needs an index that does not exist, because there are too many objects to sort.
     pub fn query_in_scope(
         &self,
         query: &Query,
@@ -115,11 +116,11 @@ impl Heap {
         Ok(Page { objects: found.objects, next: found.next.map(cursor) })
     }
 
-    /// Makes an index of the objects of a type by the value at a pointer, which queries use from then on. Making
-    /// one that is there changes nothing.
+    /// Creates an index of the objects of a type by the value at a pointer, which queries use from then on. If the
+    /// index exists already, nothing changes.
     ///
     /// # Errors
-    /// There are too many indexes, the name is empty or too long, or the work is not enough to look at each object.
+    /// When there are too many indexes, the name is empty or too long, or the work is not enough to read each object.
     pub fn create_index(
         &mut self,
         type_name: &str,
@@ -150,12 +151,12 @@ impl Heap {
         Ok(())
     }
 
-    /// Drops an index; returns whether there was one.
+    /// Removes an index; returns whether there was one.
     pub fn drop_index(&mut self, type_name: &str, pointer: &Pointer) -> bool {
         self.catalog.remove_index(type_name, pointer)
     }
 
-    /// The index that orders the query's type by the pointer, if there is one.
+    /// The index of the query's type by this pointer; `None` if there is none.
     fn index(&self, query: &Query, pointer: &Pointer) -> Option<&Index> {
         self.catalog.index(query.type_name.as_ref()?, pointer)
     }
@@ -169,7 +170,7 @@ fn out_of_work(path: &str) -> QueryError {
     error(path, "takes more than the limit of work")
 }
 
-/// Whose objects are looked at, in order, none twice; nothing where they are everybody's.
+/// The owners whose objects to examine, sorted, each once; `None` for all owners.
 fn owners<'q>(
     query: &'q Query,
     scope: Scope<'q>,
@@ -189,7 +190,7 @@ fn owners<'q>(
     Ok(Some(owners))
 }
 
-/// A query under way.
+/// A running query.
 struct Search<'h, 'q, A> {
     heap: &'h Heap,
     query: &'q Query,
@@ -198,13 +199,13 @@ struct Search<'h, 'q, A> {
 }
 
 impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
-    /// Units of work for meeting one more object.
+    /// Units of work for one more candidate.
     fn candidate_work(&self) -> u64 {
         let owners = self.owners.as_ref().map_or(0, Vec::len) as u64;
         ADMIT_WORK.saturating_add(MERGE_WORK.saturating_mul(owners))
     }
 
-    /// Candidates in the order of their places.
+    /// Candidates in the order of their indexes in the table.
     fn by_place(&self, after: Option<&Position>) -> Box<dyn Iterator<Item = Position> + 'h> {
         let (catalog, owners) = (&self.heap.catalog, self.owners.as_deref());
         let from = match after {
@@ -230,7 +231,7 @@ impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
         }
     }
 
-    /// Candidates in the order of an index, as far as the query's conditions on its pointer allow.
+    /// Candidates in the order of a secondary index, restricted by the query's conditions on its pointer.
     fn by_value(
         &self,
         pointer: &Pointer,
@@ -247,7 +248,7 @@ impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
         Box::new(range.filter(move |position| after.as_ref() != Some(position)).cloned())
     }
 
-    /// What is found among candidates that come in order.
+    /// The next page from candidates that come in order.
     fn collect(
         &self,
         candidates: impl Iterator<Item = Position>,
@@ -274,14 +275,14 @@ impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
             if matches {
                 found.objects.push((handle, object));
             }
-            // A cursor names what the caller may see, and nothing else.
+            // A cursor must reveal only objects that the caller may see.
             found.next = Some(position);
             is_first = false;
         }
         Ok(Found { next: None, ..found })
     }
 
-    /// Whether an object matches; nothing if the caller may not see it.
+    /// Whether an object matches; `None` if the caller may not see it.
     fn look(&self, index: u32, work: &mut Work) -> Result<Option<bool>, OutOfWork> {
         work.spend(self.candidate_work())?;
         let Some((handle, object)) = self.heap.slots.live_at(index) else { return Ok(None) };
@@ -291,7 +292,7 @@ impl<'h, A: Fn(Handle, &Object) -> bool> Search<'h, '_, A> {
         self.query.matches(object, work).map(Some)
     }
 
-    /// What is found when there is no index for the order.
+    /// The next page if there is no index for the order.
     fn sorted(
         &self,
         pointer: &Pointer,
@@ -341,12 +342,12 @@ struct Found<'h> {
     next: Option<Position>,
 }
 
-/// How many objects this one counts for when it is looked at.
+/// The number of objects that this one counts as when it is examined.
 fn cost(object: &Object) -> u64 {
     (object.size() / BYTES_PER_SCAN).saturating_add(1)
 }
 
-/// The keys that a query's conditions on an index's pointer allow, from the cursor on.
+/// The positions that a query's conditions on an index's pointer allow, from the cursor on.
 fn key_range(
     query: &Query,
     pointer: &Pointer,
@@ -375,7 +376,7 @@ fn key_range(
     (low, high)
 }
 
-/// The least string greater than all that begin with the prefix, if there is one.
+/// The least string greater than all strings with the prefix; `None` if there is none.
 fn beyond_prefix(prefix: &Text) -> Option<String> {
     let mut text = String::from(&**prefix);
     while let Some(last) = text.pop() {

@@ -18,15 +18,15 @@ pub(crate) const NO_SPACE: i32 = 51;
 pub(crate) const NOT_SUPPORTED: i32 = 52;
 pub(crate) const NOT_DIRECTORY: i32 = 54;
 pub(crate) const NOT_SEEKABLE: i32 = 70;
-/// Answered to a clock or random call that the host refuses, and to a path that leaves its directory.
+/// Returned for a clock or random call that the host rejects, and for a path that leads out of its directory.
 pub(crate) const NOT_CAPABLE: i32 = 76;
 
-/// Whether what was asked for is longer than it was asked for.
+/// Whether the host rejected a read because the file is longer than the requested `max`.
 pub(crate) fn is_overflow(error: &Value) -> bool {
     error.get("name").and_then(Value::as_str) == Some("BUFFER_OVERFLOW")
 }
 
-/// What a refused file call is to the guest, by the error's member `name`. What is not known is a denial.
+/// The error number for a rejected file call, by the error's member `name`. An unknown name counts as a denial.
 pub(crate) fn of_refusal(error: &Value) -> i32 {
     match error.get("name").and_then(Value::as_str) {
         Some("NOT_FOUND") => NO_ENTRY,

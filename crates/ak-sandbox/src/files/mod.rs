@@ -1,5 +1,5 @@
-//! The files that a guest has open, and the names it has for them. Nothing here reaches a disk: contents come and go
-//! by host calls.
+//! The open files of a guest, and the names it uses for them. Nothing here reaches a disk: contents are read and
+//! written by host calls.
 
 pub(crate) mod errno;
 pub(crate) mod names;
@@ -10,10 +10,10 @@ use alloc::vec::Vec;
 
 use crate::limits::RunLimits;
 
-/// The first number after the standard streams.
+/// The first file descriptor after the standard streams.
 const FIRST: u32 = 3;
 
-/// What stands in a directory.
+/// The kind of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Unknown,
@@ -23,7 +23,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// By the name that a host gives it.
+    /// The kind with the name that the host uses for it.
     pub(crate) fn named(name: &str) -> Self {
         match name {
             "directory" => Self::Directory,
@@ -33,7 +33,7 @@ impl Kind {
         }
     }
 
-    /// `filetype` of `wasi_snapshot_preview1`.
+    /// The kind's `filetype` in `wasi_snapshot_preview1`.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Unknown => 0,
@@ -44,17 +44,17 @@ impl Kind {
     }
 }
 
-/// What a host says of a path.
+/// The host's description of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) kind: Kind,
     pub(crate) bytes: u64,
     pub(crate) modified_us: u64,
-    /// Of the path: the same for the same path, and never 0, which a C library takes for unknown.
+    /// A number for the path: always the same for the same path, and never 0, which a C library takes for unknown.
     pub(crate) serial: u64,
 }
 
-/// One open file or directory, by the number that the guest has for it.
+/// An open file or directory of the guest.
 pub(crate) enum Open {
     Directory(Directory),
     File(File),
@@ -62,9 +62,9 @@ pub(crate) enum Open {
 
 pub(crate) struct Directory {
     pub(crate) path: String,
-    /// Handed to the guest before it runs.
+    /// The directory was open before the guest started.
     pub(crate) preopened: bool,
-    /// Once they were asked for.
+    /// The directory's entries, once they were listed.
     entries: Option<Vec<(String, Kind)>>,
 }
 
@@ -78,34 +78,34 @@ impl Directory {
     }
 }
 
-/// What an entry of a directory takes besides its name, in bytes: the same on every machine.
+/// Bytes that a directory entry counts as besides its name; the same on every machine.
 const ENTRY_BYTES: u64 = 32;
 
-/// What entries take, in bytes.
+/// Bytes that directory entries count as.
 pub(crate) fn entries_bytes(entries: &[(String, Kind)]) -> u64 {
     entries.iter().map(|(name, _)| ENTRY_BYTES + name.len() as u64).sum()
 }
 
-/// One of those who have a file open.
+/// One descriptor of an open file.
 pub(crate) struct File {
-    /// Among the contents.
+    /// Index in [`Files::contents`].
     content: usize,
     pub(crate) position: u64,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Of the descriptor, as WASI counts them.
+    /// The descriptor's `fdflags`, as WASI numbers them.
     pub(crate) flags: u16,
 }
 
-/// A file that is open: one for all who have opened its path.
+/// The content of an open file, shared by all descriptors of its path.
 pub(crate) struct Content {
     pub(crate) path: String,
     pub(crate) stat: Stat,
-    /// All of it, once it was asked for.
+    /// The whole content, once it was read.
     bytes: Option<Vec<u8>>,
-    /// Newer than what the host has.
+    /// The content differs from what the host has.
     pub(crate) changed: bool,
-    /// The path stands for it no more, so it is never written again.
+    /// The path was deleted or names another file now, so the content is never written back.
     unlinked: bool,
 }
 
@@ -126,7 +126,7 @@ impl Content {
         self.unlinked
     }
 
-    /// Whether the host has still to get it.
+    /// Whether the content still has to be written to the host.
     pub(crate) fn is_unwritten(&self) -> bool {
         self.changed && !self.unlinked
     }
@@ -136,21 +136,21 @@ impl Content {
     }
 }
 
-/// All that a run has open.
+/// All open files and directories of a run.
 pub(crate) struct Files {
     open: Vec<Option<Open>>,
-    /// Places keep their number as long as anybody has them open.
+    /// An index stays the same as long as any descriptor refers to it.
     contents: Vec<Option<Content>>,
-    /// Files and directories that the guest has opened itself.
+    /// Number of files and directories that the guest has opened itself.
     opened: u32,
-    /// Bytes of all contents and entries.
+    /// Bytes of all contents and directory entries.
     memory_bytes: u64,
     files_max: u32,
     bytes_max: u64,
 }
 
 impl Files {
-    /// The directories that a guest finds open.
+    /// The open files of a guest at its start: the directories `preopens`.
     pub(crate) fn new(preopens: &[String], limits: &RunLimits) -> Self {
         let directory = |path: &String| Some(Open::Directory(Directory::new(path.clone(), true)));
         Self {
@@ -163,7 +163,7 @@ impl Files {
         }
     }
 
-    /// Closes all, without writing anything.
+    /// Closes everything without writing anything.
     pub(crate) fn clear(&mut self) {
         self.open.clear();
         self.contents.clear();
@@ -174,7 +174,7 @@ impl Files {
         self.open.get_mut(number.checked_sub(FIRST)? as usize)?.as_mut()
     }
 
-    /// An open file and its content.
+    /// An open file and its content, or the error number.
     pub(crate) fn file(&mut self, number: u32) -> Result<(&mut File, &mut Content), i32> {
         let index = number.checked_sub(FIRST).ok_or(errno::BAD_FILE)?;
         match self.open.get_mut(index as usize) {
@@ -195,24 +195,24 @@ impl Files {
         }
     }
 
-    /// Whether one more can be opened. What the guest finds open does not count.
+    /// Whether one more file can be opened. Preopened directories do not count.
     pub(crate) fn has_room(&self) -> bool {
         self.opened < self.files_max
     }
 
-    /// What is known of a path because somebody has it open.
+    /// The description of a path that some descriptor has open.
     pub(crate) fn known(&self, path: &str) -> Option<Stat> {
         let content = self.contents.get(self.content(path)?)?.as_ref()?;
         Some(Stat { bytes: content.size(), ..content.stat })
     }
 
-    /// The content that a path stands for.
+    /// Index of the content that `path` names now.
     fn content(&self, path: &str) -> Option<usize> {
         let is_it = |content: &Content| content.path == path && !content.unlinked;
         self.contents.iter().position(|content| content.as_ref().is_some_and(is_it))
     }
 
-    /// Opens a file, of whose content nothing is known yet; or that of all others who have it open.
+    /// Opens a file whose content is not read yet, or shares the content if the path is already open.
     pub(crate) fn open_file(
         &mut self,
         path: String,
@@ -230,12 +230,12 @@ impl Files {
         self.insert(Open::File(File { content, position: 0, readable, writable, flags }))
     }
 
-    /// Opens a directory.
+    /// Opens a directory and returns its descriptor.
     pub(crate) fn open_directory(&mut self, path: String) -> Result<u32, i32> {
         self.insert(Open::Directory(Directory::new(path, false)))
     }
 
-    /// Hands out the lowest number that is free.
+    /// Stores an open file or directory under the lowest free descriptor.
     fn insert(&mut self, open: Open) -> Result<u32, i32> {
         if !self.has_room() {
             return Err(errno::TOO_MANY_FILES);
@@ -245,7 +245,7 @@ impl Files {
         index.map(|index| index.saturating_add(FIRST)).map_err(|_| errno::TOO_MANY_FILES)
     }
 
-    /// Closes it; the content goes with the last who had it open.
+    /// Closes a descriptor; the last descriptor of a file takes its content with it.
     pub(crate) fn close(&mut self, number: u32) {
         let place = number.checked_sub(FIRST).and_then(|index| self.open.get_mut(index as usize));
         match place.and_then(Option::take) {
@@ -269,12 +269,12 @@ impl Files {
         }
     }
 
-    /// Whether so much more may be held, contents and entries of all together.
+    /// Whether contents and entries may grow by `bytes`.
     pub(crate) fn admits(&self, bytes: u64) -> bool {
         self.memory_bytes.saturating_add(bytes) <= self.bytes_max
     }
 
-    /// Gives a file its content.
+    /// Sets the content of a file.
     pub(crate) fn fill(&mut self, number: u32, bytes: Vec<u8>) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
         let (before, after) = (content.memory_bytes(), bytes.len() as u64);
@@ -283,7 +283,7 @@ impl Files {
         Ok(())
     }
 
-    /// Cuts a file's content, or adds zeros to it.
+    /// Truncates a file's content, or extends it with zeros.
     pub(crate) fn resize(&mut self, number: u32, length: usize) -> Result<(), i32> {
         let (_, content) = self.file(number)?;
         let before = content.memory_bytes();
@@ -291,14 +291,14 @@ impl Files {
         let shorter = length < bytes.len();
         bytes.resize(length, 0);
         if shorter {
-            // What is not counted is not kept.
+            // Free the memory too, as it no longer counts.
             bytes.shrink_to_fit();
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(before).saturating_add(length as u64);
         Ok(())
     }
 
-    /// Gives a directory its entries.
+    /// Sets the entries of a directory.
     pub(crate) fn list(&mut self, number: u32, entries: Vec<(String, Kind)>) -> Result<(), i32> {
         let directory = self.directory(number)?;
         let before = entries_bytes(directory.entries().unwrap_or_default());
@@ -308,7 +308,7 @@ impl Files {
         Ok(())
     }
 
-    /// A path has been deleted: whoever has it open keeps what it was.
+    /// Marks the content at a deleted path: descriptors that have it open keep it.
     pub(crate) fn unlink(&mut self, path: &str) {
         let index = self.content(path);
         if let Some(content) = index.and_then(|index| self.contents.get_mut(index)?.as_mut()) {
@@ -316,7 +316,7 @@ impl Files {
         }
     }
 
-    /// A file whose content the host has not got yet.
+    /// A descriptor whose content still has to be written to the host.
     pub(crate) fn unwritten(&self) -> Option<u32> {
         let index = self.open.iter().position(|open| match open {
             Some(Open::File(file)) => {
@@ -329,7 +329,7 @@ impl Files {
     }
 }
 
-/// Puts something into the first place that is free; gives its number.
+/// Puts an item into the first free slot and returns its index.
 fn place<T>(places: &mut Vec<Option<T>>, item: T) -> usize {
     match places.iter_mut().enumerate().find(|(_, place)| place.is_none()) {
         Some((index, place)) => {

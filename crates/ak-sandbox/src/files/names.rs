@@ -1,4 +1,4 @@
-//! The names that a guest has for files: nothing it writes leads out of its directories.
+//! The file names that a guest uses, none of which leads out of its directories.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -8,16 +8,16 @@ use super::errno;
 /// Longest path, in bytes.
 pub(crate) const PATH_BYTES_MAX: u32 = 4096;
 
-/// What a name leads to.
+/// The path that a guest's name leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ResolvedPath {
-    /// Absolute.
+    /// The absolute path.
     pub(crate) path: String,
-    /// The name ends as only that of a directory may: with `/`, `.` or `..`.
+    /// The name ends with `/`, `.` or `..`, as only a directory's may.
     pub(crate) directory: bool,
 }
 
-/// FNV-1a of a path.
+/// A number for a path: its FNV-1a hash, or 1 instead of 0.
 pub(crate) fn serial(path: &str) -> u64 {
     let hash = path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -25,8 +25,8 @@ pub(crate) fn serial(path: &str) -> u64 {
     hash.max(1)
 }
 
-/// The directories that a tool with these needs finds open: for each need of files the longest path without a pattern
-/// that leads there. What is asked for beneath them is decided by whoever drives the run.
+/// The directories that a tool with these needs finds open: for each need of files, the directory of the target's
+/// part before the first wildcard. The driver of the run still decides on every access in them.
 pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
     let mut directories = Vec::new();
     for need in needs {
@@ -36,7 +36,7 @@ pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
         };
         let literal = literal(target);
         let Some((directory, _)) = literal.rsplit_once('/') else { continue };
-        // A path that is not absolute belongs to no directory that the guest could name.
+        // Guests see absolute paths only, so a relative target opens no directory.
         if !target.starts_with('/') {
             continue;
         }
@@ -48,8 +48,8 @@ pub(crate) fn preopens(needs: &[String]) -> Vec<String> {
     directories
 }
 
-/// What stands before the first wildcard of a pattern. As in the policy language `*` is one, and a `\` takes its meaning from
-/// what follows.
+/// The part of a pattern before its first wildcard. As in the policy language, `*` is a wildcard and `\` quotes the
+/// next character.
 fn literal(pattern: &str) -> String {
     let mut literal = String::new();
     let mut chars = pattern.chars();
@@ -59,15 +59,16 @@ fn literal(pattern: &str) -> String {
     literal
 }
 
-/// The path of what stands in a directory under this name.
+/// The path of the entry `name` in a directory.
 pub(crate) fn join(directory: &str, name: &str) -> String {
     alloc::format!("{}/{name}", directory.trim_end_matches('/'))
 }
 
-/// Where a name beneath a directory leads.
+/// Resolves a name relative to a directory.
 ///
 /// # Errors
-/// `ENOTCAPABLE` for a name that leads out of it, as an absolute one does.
+/// `ENOTCAPABLE` for a name that leads out of the directory, which every absolute name does; `ENOENT` if empty,
+/// `EINVAL` with a zero byte, `ENAMETOOLONG`.
 pub(crate) fn resolve(directory: &str, name: &str) -> Result<ResolvedPath, i32> {
     if name.is_empty() {
         return Err(errno::NO_ENTRY);

@@ -5,7 +5,7 @@ use wasmi_core::LimiterError;
 use crate::failure::Failure;
 use crate::limits::RunLimits;
 
-/// Holds memory and tables to their limits and remembers which limit was met.
+/// Enforces the limits on memory and tables, and records which limit was exceeded.
 pub(crate) struct Limiter {
     memory_bytes_max: u64,
     table_elements_max: u64,
@@ -26,7 +26,7 @@ impl Limiter {
         }
     }
 
-    /// For what the sandbox itself makes beside an instance.
+    /// A limiter for objects that the sandbox itself makes beside an instance.
     pub(crate) fn unlimited() -> Self {
         Self {
             memory_bytes_max: u64::MAX,
@@ -42,7 +42,7 @@ impl Limiter {
         self.table_elements
     }
 
-    /// Whether an instance of this size may be had.
+    /// Whether an instance of this size is within the limits.
     pub(crate) fn admits(&self, memory_bytes: u64, table_elements: u64) -> bool {
         memory_bytes <= self.memory_bytes_max && table_elements <= self.table_elements_max
     }
@@ -63,13 +63,13 @@ impl ResourceLimiter for Limiter {
         if desired as u64 > self.memory_bytes_max {
             return self.refuse(Failure::MemoryLimit { bytes_max: self.memory_bytes_max });
         }
-        // Beyond the module's own maximum `memory.grow` gives -1, as the specification says.
+        // Beyond the module's own maximum `memory.grow` gives -1, as the specification requires.
         Ok(maximum.is_none_or(|maximum| desired <= maximum))
     }
 
     fn memory_grow_failed(&mut self, error: &MemoryError) -> Result<(), LimiterError> {
         match error {
-            // What the host has left must not show in the guest's results.
+            // The guest's results must not depend on how much memory the host has left.
             MemoryError::OutOfSystemMemory => self.refuse(Failure::HostMemory).map(|_| ()),
             _ => Ok(()),
         }
@@ -83,7 +83,7 @@ impl ResourceLimiter for Limiter {
     ) -> Result<bool, LimiterError> {
         let added = desired.saturating_sub(current) as u64;
         self.table_elements = self.table_elements.saturating_add(added);
-        // A table keeps its size: the engine cannot resume a `table.grow` that ran out of fuel.
+        // A table must keep its size: the engine cannot resume a `table.grow` that ran out of fuel.
         if self.table_elements > self.table_elements_max || (self.running && added > 0) {
             return self.refuse(Failure::TableLimit { elements_max: self.table_elements_max });
         }

@@ -1,4 +1,4 @@
-//! The guest's side of one run: its memory, its streams, its meter.
+//! The state of a guest in one run: its memory, its streams, its meter.
 
 pub(crate) mod limiter;
 pub(crate) mod meter;
@@ -20,21 +20,21 @@ use crate::files::pending::Pending;
 use crate::host_call::HostCall;
 use crate::limits::{HOST_CALL_FUEL, RunLimits};
 
-/// What the store holds for one run.
+/// The data in the engine's store for one run.
 pub(crate) struct Guest {
     pub(crate) limiter: Limiter,
-    /// Known once the module is instantiated, so before any of its code runs.
+    /// Set once the module is instantiated, before any of its code runs.
     pub(crate) memory: Option<Memory>,
-    /// Why the guest was stopped by a host function.
+    /// Why a host function has stopped the guest.
     pub(crate) interrupt: Option<Interrupt>,
     pub(crate) meter: Meter,
     pub(crate) stdin: Stdin,
     pub(crate) stdout: Stream,
     pub(crate) log: Log,
-    /// Reply to the last host call, until the guest takes it.
+    /// The reply to the last host call, until the guest takes it with `ak.take`.
     pub(crate) reply: Option<Vec<u8>>,
     pub(crate) host_call_bytes_max: u64,
-    /// `NAME\0` and `KEY=VALUE\0`, in the order in which WASI hands them out.
+    /// `NAME\0` and the arguments, and `KEY=VALUE\0`, in the byte form and order that WASI uses.
     pub(crate) args: Vec<Vec<u8>>,
     pub(crate) env: Vec<Vec<u8>>,
     pub(crate) files: Files,
@@ -66,7 +66,7 @@ impl Guest {
 }
 
 impl Guest {
-    /// Forgets the call.
+    /// Discards everything that belongs to the finished call.
     pub(crate) fn clear(&mut self) {
         self.interrupt = None;
         self.stdin = Stdin::new(Arc::from([]));
@@ -81,13 +81,13 @@ impl Guest {
 
 /// Why a host function stopped the guest.
 pub(crate) enum Interrupt {
-    /// It asks for something from outside; resumed by the reply.
+    /// The guest makes a host call; the reply resumes it.
     HostCall(HostCall, Delivery),
-    /// `ak.fail`.
+    /// The guest called `ak.fail`, with this message.
     Fail(String),
-    /// WASI's `proc_exit`.
+    /// The guest called WASI's `proc_exit`, with this code.
     Exit(u32),
-    /// The run is over.
+    /// The run ends with this failure.
     Failure(Failure),
 }
 
@@ -97,19 +97,19 @@ impl From<Failure> for Interrupt {
     }
 }
 
-/// How the reply to a host call reaches the guest.
+/// How the reply to a host call is delivered to the guest.
 pub(crate) enum Delivery {
-    /// Kept until `ak.take`; the call returns its length.
+    /// Kept until `ak.take`; the call returns its length in bytes.
     Taken,
-    /// WASI's `clock_time_get`: nanoseconds at this address.
+    /// For WASI's `clock_time_get`: the time in nanoseconds, written to this address.
     ClockAt(u32),
-    /// WASI's `random_get`: so many bytes at this address, and then the rest.
+    /// For WASI's `random_get`: `bytes` bytes, written to the address `at`; `rest` more are requested afterwards.
     RandomAt { at: u32, bytes: u32, rest: u32 },
-    /// A file function of WASI goes on.
+    /// A file function of WASI continues with the reply.
     File(Pending),
 }
 
-/// The engine's error for "see [`Guest::interrupt`]".
+/// The engine's error for a guest that was stopped; the reason is in [`Guest::interrupt`].
 #[derive(Debug)]
 struct Stopped;
 
@@ -121,7 +121,7 @@ impl fmt::Display for Stopped {
 
 impl wasmi::errors::HostError for Stopped {}
 
-/// Runs a host function, which the guest pays for; an interrupt stops the guest inside it.
+/// Runs a host function and charges the guest for it; an interrupt stops the guest inside the function.
 pub(crate) fn enter<T>(
     mut caller: Caller<'_, Guest>,
     function: impl FnOnce(&mut [u8], &mut Guest) -> Result<T, Interrupt>,
@@ -140,7 +140,7 @@ pub(crate) fn enter<T>(
     outcome
 }
 
-/// Checks what a guest points at, and has it pay for that.
+/// Checks a range of the guest's memory and charges the guest for its bytes.
 pub(crate) fn admit(
     memory: &[u8],
     guest: &mut Guest,
@@ -152,7 +152,7 @@ pub(crate) fn admit(
     guest.meter.spend_bytes(length.into())
 }
 
-/// The guest's memory and, beside it, its state.
+/// The guest's memory together with its state.
 fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest) {
     match caller.data().memory {
         Some(memory) => memory.data_and_store_mut(caller),
@@ -160,7 +160,7 @@ fn memory<'a>(caller: &'a mut Caller<'_, Guest>) -> (&'a mut [u8], &'a mut Guest
     }
 }
 
-/// The bytes that a guest points at; the failure names the call that was given the pointer.
+/// The bytes of a range of the guest's memory; `call`, which was given the pointer, is named in the failure.
 pub(crate) fn range<'a>(
     memory: &'a [u8],
     call: &'static str,
@@ -171,7 +171,7 @@ pub(crate) fn range<'a>(
     bytes.ok_or(Failure::BadPointer { call, at, length })
 }
 
-/// As [`range`], to write to.
+/// As [`range`], but mutable.
 pub(crate) fn range_mut<'a>(
     memory: &'a mut [u8],
     call: &'static str,

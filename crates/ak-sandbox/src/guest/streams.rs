@@ -1,4 +1,4 @@
-//! The streams of a guest: its input, its output, its log.
+//! The streams of a guest: its input, its output and its log.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,19 +10,19 @@ pub(crate) fn zero_terminated(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// The arguments, read from front to back.
+/// The guest's input, read from front to back.
 pub(crate) struct Stdin {
     bytes: Arc<[u8]>,
     position: usize,
 }
 
 impl Stdin {
-    /// Input of which nothing was read.
+    /// A stream at the start of `bytes`.
     pub(crate) fn new(bytes: Arc<[u8]>) -> Self {
         Self { bytes, position: 0 }
     }
 
-    /// Fills `target` as far as there is input left; gives the number of bytes.
+    /// Fills `target` as far as input is left; returns the number of bytes.
     pub(crate) fn read(&mut self, target: &mut [u8]) -> usize {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
         let count = rest.len().min(target.len());
@@ -34,7 +34,7 @@ impl Stdin {
     }
 }
 
-/// What the guest writes, up to a limit.
+/// The guest's output, up to a limit.
 pub(crate) struct Stream {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -45,7 +45,7 @@ impl Stream {
         Self { bytes: Vec::new(), bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX) }
     }
 
-    /// Appends as much as there is room for; false if that is not all.
+    /// Appends as many bytes as fit; false if some do not.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         let room = self.bytes_max.saturating_sub(self.bytes.len());
         match bytes.split_at_checked(room) {
@@ -69,7 +69,7 @@ impl Stream {
     }
 }
 
-/// The end of what the guest logs, up to a limit: what it says last tells why it failed.
+/// The end of the guest's log, up to a limit: the last lines tell why a tool failed.
 pub(crate) struct Log {
     bytes: Vec<u8>,
     bytes_max: usize,
@@ -83,7 +83,7 @@ impl Log {
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         let tail = bytes.get(bytes.len().saturating_sub(self.bytes_max)..).unwrap_or_default();
         self.bytes.extend_from_slice(tail);
-        // What is too old goes in large pieces, so that each byte is moved about once.
+        // Old bytes are removed in large pieces, so that each byte is moved about once.
         if self.bytes.len() > self.bytes_max.saturating_mul(2) {
             self.cut();
         }

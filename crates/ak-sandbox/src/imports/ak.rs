@@ -1,14 +1,15 @@
-//! What a guest may ask of the world outside: the import module `ak`.
+//! The import module `ak`, through which a guest makes requests of its host.
 //!
 //! | import | meaning |
 //! |---|---|
 //! | `fail(ptr, len)` | ends the run; the text is the message |
 //! | `log(ptr, len)` | appends a line to the log |
 //! | `take(ptr)` | copies the reply to the last host call to `ptr`, once |
-//! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, gives the length of a JSON reply |
+//! | every [`HostOperation`] `(ptr, len) -> len` | takes JSON arguments, returns the length of a JSON reply |
 //!
-//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; one too long for the guest is an error named `LIMIT`. The guest learns its length first and
-//! takes it when it has made room, so the host never calls back into a guest that waits.
+//! A reply is `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; in place of one that is too long, the guest gets
+//! an error named `LIMIT`. The guest first learns the length and then takes the reply into memory that it has
+//! allocated, so the host never calls into a suspended guest.
 
 use alloc::string::{String, ToString};
 
@@ -22,7 +23,7 @@ use crate::host_call::{HostCall, HostOperation};
 /// The import module of this table.
 pub(crate) const MODULE: &str = "ak";
 
-/// The host function of this name, if there is one.
+/// The host function with this name; `None` if there is none.
 pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     match name {
         "fail" => Some(Func::wrap(store, fail)),
@@ -41,7 +42,7 @@ fn fail(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
     enter(caller, |memory, guest| {
         admit(memory, guest, "fail", at, length)?;
         let bytes = range(memory, "fail", at, length)?;
-        // As long as a log may be: a message is for people.
+        // The log gets the whole text, up to its own limit; the message, which is for people, is cut.
         guest.log.write(bytes);
         let message = bytes.get(..MESSAGE_BYTES_MAX).unwrap_or(bytes);
         Err(Interrupt::Fail(String::from_utf8_lossy(message).into_owned()))
@@ -63,7 +64,7 @@ fn log(caller: Caller<'_, Guest>, at: u32, length: u32) -> Result<(), Error> {
 fn take(caller: Caller<'_, Guest>, at: u32) -> Result<(), Error> {
     enter(caller, |memory, guest| {
         let none = || Failure::BadHostCall { call: "take", reason: "no reply is waiting".to_string() };
-        // It was paid for when it came, and one too long for 32 bits was refused.
+        // The guest paid for it when it arrived, and a reply too long for 32 bits was rejected.
         let reply = guest.reply.take().ok_or_else(none)?;
         let length = u32::try_from(reply.len()).unwrap_or(u32::MAX);
         range_mut(memory, "take", at, length)?.copy_from_slice(&reply);
@@ -94,10 +95,10 @@ fn host_call(
     })
 }
 
-/// What a reply holds besides the bytes that were asked for.
+/// Bytes of a reply besides the requested content.
 const REPLY_REST_BYTES: u64 = 1024;
 
-/// Asks for no more bytes than a reply can hold in base64url.
+/// Lowers `max` to the number of bytes that a reply can hold in base64url.
 fn cap(args: &mut Value, reply_bytes_max: u64) {
     let most = reply_bytes_max.saturating_sub(REPLY_REST_BYTES) / 4 * 3;
     if let Value::Object(args) = args
@@ -107,7 +108,7 @@ fn cap(args: &mut Value, reply_bytes_max: u64) {
     }
 }
 
-/// The reply as the guest sees it.
+/// The reply in the form for the guest.
 pub(crate) fn envelope(reply: Result<Value, Value>) -> Value {
     let mut object = Object::new();
     object.insert("ok", Value::Bool(reply.is_ok()));

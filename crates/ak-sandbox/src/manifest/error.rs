@@ -1,7 +1,7 @@
 use alloc::string::String;
 use core::fmt;
 
-/// Why a manifest is refused, and where.
+/// Why a manifest is not accepted, with its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestError {
     at: String,
@@ -9,7 +9,7 @@ pub struct ManifestError {
     position: Option<Position>,
 }
 
-/// A place in a manifest's text, counted from 1; columns count characters.
+/// A position in a manifest's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Line, from 1.
@@ -44,7 +44,7 @@ impl ManifestError {
         &self.at
     }
 
-    /// Where it stands in the text, for a manifest read from TOML.
+    /// Position of the error in the text, for a manifest read from TOML.
     pub fn position(&self) -> Option<Position> {
         self.position
     }

@@ -1,4 +1,4 @@
-//! What a tool says of itself.
+//! The manifest of a tool: what its author declares about it.
 
 pub(crate) mod error;
 mod toml;
@@ -10,19 +10,19 @@ use ak_json::{Digest, Object, Value};
 
 use self::error::{ManifestError, Reason};
 
-/// Longest tool name, in bytes.
+/// Longest name of a tool, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
-/// The version of a tool has at most this many bytes.
+/// Longest version of a tool, in bytes.
 pub const VERSION_BYTES_MAX: usize = 64;
 
-/// Most needs of a tool, most environment variables that it lists, and most of its arguments.
+/// The most entries of each of a manifest's lists: needs, arguments, environment variables.
 pub const LISTED_MAX: usize = 256;
-/// Longest need, name of a variable or argument, in bytes.
+/// Longest need, argument or name of an environment variable, in bytes.
 pub const LISTED_BYTES_MAX: usize = 4096;
-/// All arguments of a tool together, in bytes.
+/// The most bytes that all arguments of a tool may have together.
 pub const ARGS_BYTES_MAX: usize = 64 << 10;
 
-/// How a module takes its arguments and gives its result.
+/// How a module takes its arguments and gives its result: as a WASI command or natively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abi {
     /// A WASI preview 1 command: arguments on stdin, result on stdout.
@@ -32,7 +32,7 @@ pub enum Abi {
 }
 
 impl Abi {
-    /// The name in a manifest.
+    /// The ABI's name in a manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wasi => "wasi",
@@ -41,43 +41,44 @@ impl Abi {
     }
 }
 
-/// A tool's own limits: they lower the kernel's, never raise them.
+/// The limits in a manifest; they only lower the kernel's. `None` leaves the kernel's limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ManifestLimits {
-    /// Fuel of one call.
+    /// Fuel of one call, in units of [`RunLimits::fuel`](crate::RunLimits::fuel).
     pub fuel: Option<u64>,
     /// Linear memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// The result, in bytes.
+    /// The result, in bytes of JSON.
     pub output_bytes: Option<u64>,
-    /// Wall time of one call, in milliseconds. The sandbox has no clock: whoever drives the run watches it.
+    /// Wall time of one call, in milliseconds. The sandbox has no clock, so the driver of the run must enforce it.
     pub wall_ms: Option<u64>,
 }
 
-/// A tool's manifest: its name, the module it stands for (by SHA-256), what it needs and what it takes and
-/// gives.
+/// The manifest of a tool: its name, the SHA-256 of its module, the authority it needs, its schemas and limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
-    /// ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes; no part between slashes is empty, `.` or `..`.
+    /// The tool's name: ASCII letters, digits and `_ - . /`, at most [`NAME_BYTES_MAX`] bytes; no part between
+    /// slashes is empty, `.` or `..`.
     pub name: String,
     /// A semantic version without build metadata, at most [`VERSION_BYTES_MAX`] bytes.
     pub version: String,
-    /// For people and models.
+    /// A description of the tool for people and models.
     pub description: String,
-    /// How the module is called.
+    /// How the module takes its arguments and gives its result.
     pub abi: Abi,
     /// SHA-256 of the module.
     pub sha256: Digest,
-    /// The authority that the tool asks for, as `operation:target`.
+    /// The authority that the tool needs, each as `operation:target`.
     pub needs: Vec<String>,
-    /// What a WASI command finds in `argv` behind the tool's name, at most [`ARGS_BYTES_MAX`] bytes; the same at each call.
+    /// The arguments that a WASI command finds in `argv` after the tool's name, at most [`ARGS_BYTES_MAX`] bytes; the
+    /// same in every call.
     pub args: Vec<String>,
-    /// Names of the environment variables that the host passes on.
+    /// Names of the environment variables that the host passes to the tool.
     pub env: Vec<String>,
-    /// JSON Schema of the arguments; a string is the path of a file, which whoever loads the manifest must
-    /// replace by its content.
+    /// JSON Schema of the arguments. A string is the path of a file, by whose content the caller must replace it
+    /// before loading the tool.
     pub input: Value,
-    /// JSON Schema of the result, likewise.
+    /// JSON Schema of the result, or a path as for `input`.
     pub output: Value,
     /// The tool's own limits.
     pub limits: ManifestLimits,
@@ -88,8 +89,8 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] with line and column for bad TOML, an unknown or missing key, a wrong type or an
-    /// inadmissible value.
+    /// [`ManifestError`] with line and column for bad TOML, an unknown or missing key, a wrong type or an invalid
+    /// value.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         self::toml::parse(text)
     }
@@ -98,8 +99,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`ManifestError`] with the JSON Pointer of an unknown or missing key, a wrong type or an inadmissible
-    /// value.
+    /// [`ManifestError`] with the JSON Pointer of an unknown or missing key, a wrong type or an invalid value.
     pub fn from_value(value: &Value) -> Result<Self, ManifestError> {
         let fields = Fields::new(value, "", &KEYS)?;
         let limits = match value.get("limits") {
@@ -147,8 +147,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The manifest as a JSON object, in one fixed form: what [`Tool::digest`](crate::Tool::digest) is taken
-    /// from.
+    /// The manifest as a JSON object, in one fixed form, which [`Tool::digest`](crate::Tool::digest) is the digest
+    /// of.
     pub fn to_value(&self) -> Value {
         let mut object = Object::new();
         object.insert("name", Value::from(self.name.as_str()));
@@ -157,7 +157,7 @@ impl Manifest {
         object.insert("abi", Value::from(self.abi.name()));
         object.insert("sha256", Value::from(self.sha256.to_string()));
         object.insert("needs", texts(&self.needs));
-        // Only where there are any: the digests of tools without them are older than arguments.
+        // Left out if empty, so that tools without arguments keep the digests they had before arguments existed.
         if !self.args.is_empty() {
             object.insert("args", texts(&self.args));
         }
@@ -181,7 +181,7 @@ const KEYS: [&str; 11] =
     ["name", "version", "description", "abi", "sha256", "needs", "args", "env", "input", "output", "limits"];
 const LIMIT_KEYS: [&str; 4] = ["fuel", "memory_bytes", "output_bytes", "wall_ms"];
 
-/// One object of the manifest, none of whose keys is unknown.
+/// One object of the manifest, with no unknown keys.
 struct Fields<'a> {
     object: &'a Object,
     at: &'static str,
@@ -265,7 +265,7 @@ fn texts(items: &[String]) -> Value {
     Value::from(items.iter().map(|item| Value::from(item.as_str())).collect::<Vec<_>>())
 }
 
-/// RFC 6901.
+/// Escapes a key for a JSON Pointer, RFC 6901.
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -274,11 +274,11 @@ fn is_tool_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX
         && text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
-        // Whoever takes it for a path is led nowhere else.
+        // A name used as a path must not lead out of its directory.
         && text.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
-/// A semantic version. One with build metadata is none here: it would name the same version twice.
+/// Whether a text is a semantic version without build metadata, which would give one version several names.
 fn is_version(text: &str) -> bool {
     text.len() <= VERSION_BYTES_MAX
         && semver::Version::parse(text).is_ok_and(|version| version.build.is_empty())
@@ -289,7 +289,7 @@ fn is_need(text: &str) -> bool {
         && text.split_once(':').is_some_and(|(operation, target)| !operation.is_empty() && !target.is_empty())
 }
 
-/// What can be passed as a text that ends with a zero.
+/// Whether a text can be passed as a zero-terminated string.
 fn is_argument(text: &str) -> bool {
     !text.contains('\0')
 }

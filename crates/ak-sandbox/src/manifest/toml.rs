@@ -9,7 +9,7 @@ use ak_json::{Number, Object, Value};
 use super::Manifest;
 use super::error::{ManifestError, Position, Reason};
 
-/// Reads the TOML into a [`Value`] and that into a manifest, so that both forms obey one set of rules.
+/// Reads TOML into a [`Value`] and that into a manifest, so that both forms obey the same rules.
 pub(crate) fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let document = DeTable::parse(text).map_err(|error| {
         let position = error.span().map(|span| position(text, span.start));
@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &str) -> Result<Manifest, ManifestError> {
 
 type Misfit = (Range<usize>, Reason);
 
-/// The members in the order in which they were written, which the parser's own map forgets.
+/// The members in the order written, which the parser's own map does not keep.
 fn table(table: &DeTable<'_>) -> Result<Value, Misfit> {
     let mut members: Vec<_> = table.iter().collect();
     members.sort_by_key(|(key, _)| key.span().start);
@@ -58,7 +58,8 @@ fn value(item: &Spanned<DeValue<'_>>) -> Result<Value, Misfit> {
     }
 }
 
-/// Byte offset of the key or item that a pointer leads to, or of the nearest thing that exists on its way.
+/// Byte offset of the key or item that `pointer` leads to; if it does not exist, that of the last one on the way that
+/// does.
 fn locate(document: &DeTable<'_>, pointer: &str) -> usize {
     let mut place = 0;
     let mut members = Some(document);

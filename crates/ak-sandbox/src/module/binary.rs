@@ -1,4 +1,4 @@
-//! Reading and writing the binary format.
+//! Reading and writing the binary format of WebAssembly.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use super::work::TooMuchWork;
 
 /// Why reading a module stops before its end.
 pub(crate) enum ReadStop {
-    /// The engine stops at the same place, and says why.
+    /// The engine stops at the same place, and gives the reason.
     Malformed,
     TooMuchWork,
     Refused(ToolError),
@@ -33,7 +33,7 @@ impl From<ToolError> for ReadStop {
     }
 }
 
-/// An unsigned number in WebAssembly's variable-length form.
+/// Writes an unsigned number in LEB128, WebAssembly's variable-length encoding.
 pub(crate) fn write_leb128(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);

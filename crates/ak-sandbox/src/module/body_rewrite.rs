@@ -12,38 +12,38 @@ use super::binary::{ReadStop, write_leb128};
 use super::error::ToolError;
 use super::work::{LoadWork, ModulePart};
 
-/// Most locals of a function, of which a vector counts for two. They are put to zero at each call, whose price does not tell how
-/// many there are; compilers need a few dozen, and some hundreds where they do not optimise.
+/// Most locals of a function; a vector counts as two. Each call zeroes them, but its fuel does not depend on their
+/// number. Compilers need a few dozen, and some hundreds without optimisation.
 pub(crate) const LOCALS_MAX: u64 = 2_000;
 
-/// Most values that the calls, blocks and branches of a function take. A table of branches names a label by a byte, and
-/// translation, which cannot be interrupted, looks at each value of each.
+/// Most values that the calls, blocks and branches of a function take. A branch table names a label by a single byte,
+/// and the translation, which cannot be interrupted, visits every value of each label.
 pub(crate) const FUNCTION_VALUES_MAX: u64 = 2_000_000;
 
-/// Most results of a function, and most values that a block takes: they are moved for a unit of fuel. Parameters were each put
-/// where they are by an instruction that was paid for.
+/// Most results of a function, and most values that a block takes: all are moved for one unit of fuel. Parameters
+/// need no limit, as each was pushed by an instruction with fuel of its own.
 pub(crate) const MOVED_VALUES_MAX: u64 = 32;
 
-/// The functions of a module, as far as they were read.
+/// The function bodies of a module, as far as they were read, with their edits.
 #[derive(Debug, Default)]
 pub(crate) struct BodyRewrite {
     bodies: Vec<Range<usize>>,
-    /// In order.
+    /// Sorted by position in the module.
     edits: Vec<Edit>,
-    /// An instruction names a segment of data.
+    /// Some instruction names a data segment.
     pub(crate) names_data: bool,
 }
 
-/// Instructions in place of others.
+/// Instructions to insert, or to write in place of others.
 #[derive(Debug)]
 struct Edit {
     at: usize,
-    /// How many bytes they take the place of.
+    /// Number of bytes that they replace; 0 to insert.
     replaced: usize,
     instructions: Instructions,
 }
 
-/// A few instructions as bytes.
+/// A few instructions as bytes, at most 10.
 #[derive(Clone, Copy, Debug, Default)]
 struct Instructions {
     bytes: [u8; 10],
@@ -71,23 +71,23 @@ impl FromIterator<u8> for Instructions {
     }
 }
 
-/// `i32.const 1 i32.rotl i32.const 1 i32.rotr`: what is on top stays, but as a new value.
+/// `i32.const 1 i32.rotl i32.const 1 i32.rotr`: leaves the top of the stack equal, but as a new value.
 const RENEW_32: [u8; 6] = [0x41, 1, 0x77, 0x41, 1, 0x78];
 /// `i64.const 1 i64.rotl i64.const 1 i64.rotr`.
 const RENEW_64: [u8; 6] = [0x42, 1, 0x89, 0x42, 1, 0x8a];
 
-/// The largest offset of a store for which the engine has an instruction for every pair of operands. Beyond it there is
-/// none for a pointer and a value in the one register that integers have, as where a local is stored far from itself, and
-/// the engine panics. A new value is in no register that the pointer is in.
+/// The largest offset of a store for which the engine has an instruction for every pair of operands. For a larger one
+/// it has none when pointer and value are both in its only integer register, as when a local is stored at its own
+/// address, and panics. A new value never shares a register with the pointer.
 ///
-/// Beyond it, too, the engine reads what it has encoded for `v128.store8_lane` and `v128.store16_lane` in another order than it was
-/// written, and then memory that is not the guest's.
+/// For a larger offset the engine also decodes `v128.store8_lane` and `v128.store16_lane` in another order than it
+/// encodes them, and then reads memory outside the guest's.
 const SHORT_OFFSET_MAX: u64 = u16::MAX as u64;
 
-/// What stands for a store of a lane of a vector: to take the lane out, and to store it.
+/// The two instructions that replace a store of a vector lane: one extracts the lane, one stores it.
 #[derive(Clone, Copy)]
 struct LaneStore {
-    /// After [`VECTOR_PREFIX`].
+    /// Opcode after [`VECTOR_PREFIX`].
     extract: u8,
     store: u8,
 }
@@ -98,7 +98,7 @@ const LANE_8: LaneStore = LaneStore { extract: 0x16, store: 0x3a };
 /// `i16x8.extract_lane_u` and `i32.store16`.
 const LANE_16: LaneStore = LaneStore { extract: 0x19, store: 0x3b };
 
-/// What a function refers to: the types of the module, and the type of each function.
+/// The types of a module, and the type of each of its functions.
 #[derive(Clone, Copy)]
 pub(crate) struct Signatures<'a> {
     pub(crate) types: &'a [FunctionType],
@@ -106,7 +106,7 @@ pub(crate) struct Signatures<'a> {
 }
 
 impl Signatures<'_> {
-    /// Of what does not exist, nothing: validation refuses it.
+    /// An unknown index gives the empty type; validation rejects the module.
     fn of_type(self, index: u32) -> FunctionType {
         self.types.get(index as usize).copied().unwrap_or_default()
     }
@@ -117,7 +117,7 @@ impl Signatures<'_> {
 }
 
 impl BodyRewrite {
-    /// Adds the function of this index.
+    /// Checks the function with this index and records its edits.
     pub(crate) fn add(
         &mut self,
         index: u32,
@@ -182,7 +182,7 @@ impl BodyRewrite {
         Ok(work.add(ModulePart::Values, values)?)
     }
 
-    /// The content of the code section, edited.
+    /// The content of the code section, with all edits.
     pub(crate) fn section(&self, module: &[u8]) -> Option<Vec<u8>> {
         let mut section = Vec::new();
         write_leb128(&mut section, u32::try_from(self.bodies.len()).ok()?);
@@ -203,30 +203,31 @@ impl BodyRewrite {
     }
 }
 
-/// What an instruction is known to have left on top of the stack.
+/// What is known of a value that an instruction pushed on the stack.
 #[derive(Clone, Copy)]
 enum Pushed {
     Local(u32),
-    /// Nobody else's value.
+    /// A new value, which shares no register with another one.
     New,
-    /// A condition that is no comparison of 32 bits.
+    /// A condition that is not a comparison of 32-bit integers.
     Condition,
     Unknown,
 }
 
-/// A look at each instruction of a function. By visits, for to make a value of each takes longer than all of this.
+/// Visits each instruction of a function. Visitors are used because making a value of each instruction takes longer
+/// than the whole scan.
 struct Scan<'s> {
     rewrite: &'s mut BodyRewrite,
     signatures: Signatures<'s>,
-    /// The most values that a block or branch of this function was seen to take.
+    /// The most values that a block or branch of this function has taken so far.
     widest: u64,
-    /// Values that calls, blocks and branches take, each branch as if it were the widest so far.
+    /// Values that calls, blocks and branches take; each branch counts as the widest one so far.
     values: u64,
-    /// The most values that a block takes when it begins.
+    /// The most values that a block takes at its start.
     block_values: u64,
-    /// By the last two instructions.
+    /// Pushed by the last two instructions.
     pushed: [Pushed; 2],
-    /// What is to stand before the instruction, and in place of it.
+    /// Instructions to insert before the current one, and instructions to replace it.
     inserted: Option<[u8; 6]>,
     replacement: Option<Instructions>,
 }
@@ -260,7 +261,7 @@ impl Scan<'_> {
         self.push(Pushed::Unknown);
     }
 
-    /// A store, before which something may have to stand.
+    /// A store: inserts the renewal of its value if the engine could not translate it otherwise.
     fn store(&mut self, memarg: MemArg, renewal: [u8; 6]) {
         if memarg.offset > SHORT_OFFSET_MAX && !are_apart(self.pushed) {
             self.inserted = Some(renewal);
@@ -268,10 +269,11 @@ impl Scan<'_> {
         self.push(Pushed::Unknown);
     }
 
-    /// A choice, whose condition may have to be a new value.
+    /// A `select`: inserts the renewal of its condition if needed.
     ///
-    /// The engine drops a comparison of 32 bits with zero in front of a choice, to decide by the compared value itself, and then looks for
-    /// that in its register, where it is only if it was not a local or on the stack. Otherwise what happens to be there decides.
+    /// If the condition is a 32-bit comparison with zero, the engine drops the comparison and selects by the compared
+    /// value, which it expects in its register. But the value is there only if it was not a local or on the stack;
+    /// otherwise some other value decides.
     fn select(&mut self) {
         if matches!(self.pushed[1], Pushed::Unknown) {
             self.inserted = Some(RENEW_32);
@@ -279,10 +281,10 @@ impl Scan<'_> {
         self.push(Pushed::Unknown);
     }
 
-    /// A store of a lane, which may have to be two instructions.
+    /// A store of a lane: replaces it by two instructions if its offset is large.
     fn store_lane(&mut self, memarg: MemArg, lane: u8, instead: LaneStore) {
         self.push(Pushed::Unknown);
-        // What is not valid is for the engine to see.
+        // Invalid instructions are left for the engine to reject.
         let Ok(offset) = u32::try_from(memarg.offset) else { return };
         if memarg.offset <= SHORT_OFFSET_MAX || memarg.memory != 0 {
             return;
@@ -293,7 +295,7 @@ impl Scan<'_> {
     }
 }
 
-/// What is done at an instruction.
+/// The action for an instruction.
 macro_rules! look {
     ($scan:ident LocalGet $index:ident) => { $scan.push(Pushed::Local($index)) };
     ($scan:ident I32Const $value:ident) => { look!($scan new $value) };
@@ -392,12 +394,12 @@ impl<'a> VisitOperator<'a> for Scan<'_> {
     for_each_visit_operator!(visits);
 }
 
-/// A vector is in no register that a pointer is in.
+/// No vector shares a register with a pointer, so most of these instructions need no edit.
 impl VisitSimdOperator<'_> for Scan<'_> {
     for_each_visit_simd_operator!(visits);
 }
 
-/// Whether the two values on top, as the last two instructions left them, cannot be one.
+/// Whether the two values on top of the stack are certainly in different registers.
 fn are_apart([below, top]: [Pushed; 2]) -> bool {
     match (below, top) {
         (_, Pushed::New) | (Pushed::New, Pushed::Local(_)) => true,
@@ -406,7 +408,7 @@ fn are_apart([below, top]: [Pushed; 2]) -> bool {
     }
 }
 
-/// How many values a function takes and gives.
+/// Numbers of values that a function takes and returns.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct FunctionType {
     pub(crate) params: u64,

@@ -1,7 +1,8 @@
-//! Segments of data, merged before an instance is made of them.
+//! Merges data segments, so that fewer have to be copied into each instance.
 //!
-//! The Go linker writes twenty thousand segments into a small program: whatever lies between zeros. The engine keeps each of them and
-//! copies each into each instance. Most follow one another in memory, and then one segment does what many do.
+//! The Go linker writes twenty thousand segments into a small program, one for each stretch between zeros. The engine
+//! stores each segment, and copies each into every instance. Most of them are adjacent in memory, so one segment can
+//! replace many.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -9,29 +10,30 @@ use core::ops::Range;
 
 use super::binary::write_leb128;
 
-/// Largest gap that is filled with zeros, in bytes: to copy them costs less than another segment.
+/// Largest gap between merged segments, in bytes: copying so many zeros costs less than another segment.
 const GAP_BYTES_MAX: u64 = 256;
-/// Zeros that are put in, at most, in bytes: as many as a module may be long.
+/// Most bytes of zeros added to all gaps together: as many as a module may have.
 const FILL_BYTES_MAX: u64 = 8 << 20;
 
-/// What a module's segments of data write into its memory before anything runs.
+/// The bytes that a module's data segments write into its memory when an instance is made.
 ///
-/// Segments are written in their order, and what is written later stands. So one is put together with the one before it where
-/// it begins at that one's end, or behind it, if nothing was written between the two: memory is zero at first.
+/// Segments are written in order, and later ones overwrite earlier ones. So a segment can be merged into the one
+/// before it if it starts at that one's end, or after it if nothing was written into the gap: memory is zero at
+/// first.
 #[derive(Debug, Default)]
 pub(crate) struct Data {
-    /// What the memory has at first, in bytes.
+    /// Initial bytes of the memory.
     memory_bytes: u64,
-    /// Addresses, and bytes of `content`.
+    /// Address of each segment, and its range in `content`.
     segments: Vec<(u32, Range<usize>)>,
     content: Vec<u8>,
-    /// Where the last segment begins and ends, with all that was put together with it.
+    /// Addresses that the last segment covers, with all segments merged into it.
     last: Range<u64>,
-    /// What those before it have written: ends by their beginnings, none of which touch.
+    /// Addresses that earlier segments have written, as start and end of ranges that do not touch.
     written: BTreeMap<u64, u64>,
-    /// How many more zeros may be put in.
+    /// Bytes of zeros that may still be added.
     fill_bytes_left: u64,
-    /// An instance cannot be made: a segment is not within the memory. Nothing that comes later matters.
+    /// A segment lies outside the memory, so no instance can be made, and later segments do not matter.
     out_of_bounds: bool,
 }
 
@@ -40,14 +42,14 @@ impl Data {
         Self { memory_bytes, fill_bytes_left: FILL_BYTES_MAX, ..Self::default() }
     }
 
-    /// Adds a segment; true if it stands for itself.
+    /// Adds a segment; true if it was not merged into the one before.
     pub(crate) fn add(&mut self, at: u32, bytes: &[u8]) -> bool {
         let (start, end) = (u64::from(at), u64::from(at).saturating_add(bytes.len() as u64));
         if self.out_of_bounds {
             return false;
         }
         if end > self.memory_bytes {
-            // The engine says so, each time.
+            // Kept as the only segment, so that the engine reports it at each call.
             self.out_of_bounds = true;
             self.segments.clear();
             self.content.clear();
@@ -79,7 +81,7 @@ impl Data {
         alone
     }
 
-    /// Whether a segment before the last one has written there.
+    /// Whether a segment before the last one has written into the gap.
     fn is_written(&self, gap: Range<u64>) -> bool {
         self.written.range(..gap.end).next_back().is_some_and(|(_, &end)| end > gap.start)
     }
@@ -94,7 +96,7 @@ impl Data {
         self.written.insert(range.start, range.end);
     }
 
-    /// How many bytes are written into each instance.
+    /// Bytes written into each instance.
     pub(crate) fn bytes(&self) -> u64 {
         self.content.len() as u64
     }
@@ -123,7 +125,7 @@ fn write_signed_leb128(out: &mut Vec<u8>, mut value: i32) {
     loop {
         let byte = (value & 0x7f) as u8;
         value >>= 7;
-        // The highest bit of the last byte is the sign.
+        // The highest of the seven bits of the last byte is the sign.
         if value == if byte & 0x40 == 0 { 0 } else { -1 } {
             return out.push(byte);
         }

@@ -1,4 +1,4 @@
-//! Why a module is refused, or a tool that has it.
+//! The reasons for which a module, or the tool that uses it, is rejected.
 
 use alloc::string::String;
 
@@ -9,106 +9,107 @@ use super::work::ModulePart;
 /// Why a tool cannot be loaded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ToolError {
-    /// The module is larger than the sandbox takes.
+    /// The module is larger than [`SandboxConfig::module_bytes_max`](crate::SandboxConfig::module_bytes_max).
     #[error("module of {bytes} bytes: the limit is {bytes_max}")]
     TooLarge {
-        /// The module's.
+        /// The size of the module, in bytes.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
     },
-    /// The module is not the one that the manifest was written for.
+    /// The module's SHA-256 is not the one in the manifest.
     #[error("module has sha256 {actual}, the manifest says {expected}")]
     Changed {
-        /// In the manifest.
+        /// SHA-256 in the manifest.
         expected: Digest,
-        /// The module's.
+        /// SHA-256 of the module.
         actual: Digest,
     },
-    /// A schema is still the path of a file.
+    /// A schema is still the path of a file, which the caller had to replace by the file's content.
     #[error("{which} schema {path:?} is not loaded")]
     SchemaNotLoaded {
         /// `input` or `output`.
         which: &'static str,
-        /// As in the manifest.
+        /// The path in the manifest.
         path: String,
     },
-    /// A schema is malformed, or uses what is not supported.
+    /// A schema is malformed or uses an unsupported feature.
     #[error("{which} schema: {reason}")]
     Schema {
         /// `input` or `output`.
         which: &'static str,
-        /// What is wrong, and where.
+        /// What is wrong with the schema, and where.
         reason: String,
     },
-    /// A function is too long to be translated without interruption.
+    /// A function is too long to be translated in one go.
     #[error("function of {bytes} bytes: the limit is {bytes_max}; divide it")]
     FunctionTooLarge {
-        /// The longest function's.
+        /// The length of the first such function, in bytes.
         bytes: usize,
         /// The limit.
         bytes_max: usize,
     },
-    /// A function has more locals than are put to zero for what a call costs.
+    /// A function has so many locals that zeroing them takes more time than the fuel of a call pays for.
     #[error("function {function} has {locals} locals: the limit is {locals_max}")]
     TooManyLocals {
-        /// Its index, imports included.
+        /// Index of the function, imported functions included.
         function: u32,
-        /// Besides its parameters.
+        /// Number of its locals besides its parameters; a vector counts as two.
         locals: u64,
         /// The limit.
         locals_max: u64,
     },
-    /// The calls, blocks and branches of a function take more values than can be translated without interruption.
+    /// The calls, blocks and branches of a function take more values than can be translated in one go.
     #[error(
         "function {function}: calls, blocks and branches of {values} values, the limit is {values_max}; divide it"
     )]
     TooManyBranches {
-        /// Its index, imports included.
+        /// Index of the function, imported functions included.
         function: u32,
-        /// Of all calls, blocks and targets of branches, each of these as if it were the widest so far; at least one per target.
+        /// Sum of the values of all calls, blocks and branch targets. Each block and target counts as the widest one
+        /// so far, and at least as one.
         values: u64,
         /// The limit.
         values_max: u64,
     },
-    /// More values are moved at once than a unit of fuel pays for.
+    /// A function returns, or a block takes, more values than a unit of fuel pays for.
     #[error("{what} {values} values: the limit is {values_max}; put them into memory")]
     TooWide {
         /// `a function gives` or `a block takes`.
         what: &'static str,
-        /// How many.
+        /// The number of values.
         values: u64,
         /// The limit.
         values_max: u64,
     },
-    /// A constant expression that the engine would evaluate by too many calls within calls.
+    /// A constant expression is too long; the engine would evaluate it by too deep a recursion.
     #[error("constant expression of more than {instructions_max} instructions: compute it in a function")]
     ConstantTooLong {
         /// The limit.
         instructions_max: u64,
     },
-    /// The module would take too long to load, whatever its size.
+    /// Loading the module would take too much work, whatever its size.
     #[error(
         "too much work to load: {count} {}, the largest part of {work} units and more; the limit is {work_max}: strip or divide the module",
         part.name()
     )]
     TooMuchWork {
-        /// What takes most of it.
+        /// The kind of part that takes most of the work.
         part: ModulePart,
-        /// How many of these there are, as far as they were counted.
+        /// Number of these parts, as far as they were counted.
         count: u64,
-        /// All work, as far as it was counted.
+        /// Units of work, as far as they were counted.
         work: u64,
         /// The limit.
         work_max: u64,
     },
-    /// The module is malformed, breaks a limit on modules, or uses a feature beyond what the sandbox takes.
+    /// The module is malformed, exceeds a limit of the engine, or uses a feature that the sandbox does not support.
     #[error("invalid module: {reason}")]
     Invalid {
-        /// From the validator.
+        /// The engine's message.
         reason: String,
     },
-    /// The module imports what no sandbox offers.
+    /// The module imports something that the sandbox does not provide.
     #[error("unknown import {module:?} {name:?}")]
     UnknownImport {
         /// Module part of the import.
@@ -116,18 +117,18 @@ pub enum ToolError {
         /// Name part of the import.
         name: String,
     },
-    /// The module imports or exports something under a known name, but of another type.
+    /// The module imports or exports something under a known name, but with another type.
     #[error("{name:?} has the wrong type: expected {expected}")]
     WrongType {
-        /// Of the import or export.
+        /// Name of the import or export.
         name: String,
-        /// Its proper type.
+        /// The type that it must have.
         expected: String,
     },
-    /// The module lacks an export that its ABI demands.
+    /// The module lacks an export that its ABI requires.
     #[error("export {name:?} is missing")]
     MissingExport {
-        /// Its name.
+        /// Name of the export.
         name: &'static str,
     },
 }

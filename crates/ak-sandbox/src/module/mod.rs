@@ -22,8 +22,8 @@ use self::error::ToolError;
 use self::work::{LOAD_WORK_MAX, LoadWork, ModulePart};
 use crate::limits::SandboxConfig;
 
-/// Export under which a module's start function is found again. No compiler writes such a name, and a module
-/// that has it is refused as a duplicate export.
+/// Name of the export that `prepare` adds for a module's start function. No compiler writes such a name, and a module
+/// that uses it is rejected for a duplicate export.
 pub(crate) const START_EXPORT: &str = "\0ak start";
 
 const KIND_FUNCTION: u8 = 0;
@@ -38,54 +38,54 @@ const SECTION_START: u8 = 8;
 const SECTION_CODE: u8 = 10;
 const SECTION_DATA: u8 = 11;
 const SECTION_DATA_COUNT: u8 = 12;
-/// Most instructions of a constant expression. The engine evaluates one by calls within calls; linkers write three.
+/// Most instructions of a constant expression: the engine evaluates one by recursion. Linkers write three at most.
 const CONSTANT_INSTRUCTIONS_MAX: u64 = 100;
 
-/// Sections that stand before the export section: types to memories, tags (13), globals.
+/// Sections that come before the export section: types to memories, tags (13), globals.
 const SECTIONS_BEFORE_EXPORT: [u8; 7] = [1, 2, 3, 4, 5, 13, 6];
 
-/// Export under which a mutable global of the module is found again.
+/// Name of the export that `prepare` adds for a mutable global.
 pub(crate) fn global_export(index: u32) -> String {
     alloc::format!("\0ak global {index}")
 }
 
-/// Export under which a table of the module is found again.
+/// Name of the export that `prepare` adds for a table.
 pub(crate) fn table_export(index: u32) -> String {
     alloc::format!("\0ak table {index}")
 }
 
-/// What a module's instances can change, besides their memory, and so what has to be put back before the next
-/// call.
+/// The state of an instance, besides its memory, that a call can change and that must be reset before the next call.
 #[derive(Debug, Default)]
 pub(crate) struct ChangeableState {
     /// Indices of the mutable globals.
     pub(crate) globals: Vec<u32>,
-    /// How many tables there are.
+    /// Number of tables.
     pub(crate) tables: u32,
-    /// A passive segment can be dropped, which nothing undoes.
+    /// The module has passive segments: a guest can drop one, and that cannot be undone.
     pub(crate) drops: bool,
 }
 
-/// A module as it is compiled.
+/// A module ready to be compiled.
 pub(crate) struct Prepared<'a> {
     pub(crate) module: Cow<'a, [u8]>,
-    /// None for a module that could not be read; compiling it says why.
+    /// `None` for a malformed module; compiling it gives the reason.
     pub(crate) state: Option<ChangeableState>,
-    /// It has a start function, under [`START_EXPORT`].
+    /// The module has a start function, exported as [`START_EXPORT`].
     pub(crate) starts: bool,
     pub(crate) work: LoadWork,
-    /// Fuel that an instance costs.
+    /// Fuel that each call costs for its instance.
     pub(crate) instance_fuel: u64,
 }
 
-/// Adds exports: the start function in place of the start section, so that it runs under fuel slices and may make
-/// host calls like any other; every mutable global and every table, so that they can be put back. Helps the engine
-/// over stores that it cannot translate: see [`BodyRewrite`]. And merges segments of data: see [`Data`].
+/// Checks a module and rewrites it. Adds exports: the start function, in place of the start section, so that it runs
+/// in slices of fuel and may make host calls like any other function; and every mutable global and table, so that
+/// they can be reset. Replaces instructions that the engine cannot translate correctly (see [`BodyRewrite`]), and
+/// merges data segments (see [`Data`]).
 ///
-/// A malformed module is returned as it is, and validation then refuses it.
+/// Returns a malformed module unchanged; validation then rejects it.
 ///
 /// # Errors
-/// What would take too long to load, or be a danger to the host.
+/// When the module would take too long to load, or could harm the host.
 pub(crate) fn prepare<'a>(module: &'a [u8], config: &SandboxConfig) -> Result<Prepared<'a>, ToolError> {
     let mut plan = Plan { function_bytes_max: config.function_bytes_max, ..Plan::default() };
     match plan.read(module) {
@@ -111,27 +111,27 @@ pub(crate) fn prepare<'a>(module: &'a [u8], config: &SandboxConfig) -> Result<Pr
     }
 }
 
-/// What is to be written where.
+/// The results of reading a module, and the changes to make.
 #[derive(Default)]
 struct Plan {
     function_bytes_max: usize,
     sections: Vec<(u8, Range<usize>)>,
-    /// How many exports the module has, and their bytes.
+    /// Number of exports of the module, and their bytes.
     exports: Option<(u32, Range<usize>)>,
     start: Option<u32>,
     state: ChangeableState,
     types: Vec<FunctionType>,
     /// The type of each function, imports included.
     functions: Vec<u32>,
-    /// How many function bodies were read.
+    /// Number of function bodies read, imported functions included.
     bodies: usize,
     body_rewrite: BodyRewrite,
-    /// What the memory has at first, in bytes, if the module has one of its own.
+    /// Initial bytes of the module's memory; `None` if it has no memory of its own.
     memory_bytes: Option<u64>,
     data_count: Option<u32>,
-    /// None if the segments stay as they are.
+    /// The merged data segments; `None` if the segments stay unchanged.
     data: Option<Data>,
-    /// What is written into each instance.
+    /// Bytes of data written into each instance.
     data_bytes: u64,
     work: LoadWork,
 }
@@ -143,7 +143,8 @@ impl Plan {
             let payload = payload?;
             if let Some((id, range)) = payload.as_section() {
                 self.work.add(ModulePart::Sections, 1)?;
-                // Custom sections tell a tool nothing, and there may be any number of them.
+                // There may be any number of custom sections, and the module does not need them, so they are left
+                // out.
                 if id != SECTION_CUSTOM {
                     if self.sections.iter().any(|(other, _)| *other == id) {
                         return Err(ReadStop::Malformed);
@@ -176,7 +177,7 @@ impl Plan {
             Payload::ImportSection(imports) => {
                 for import in imports {
                     self.work.add(ModulePart::Imports, 1)?;
-                    // Nothing else can be imported, and a module that tries is refused once it is validated.
+                    // Other imports are rejected by validation.
                     if let TypeRef::Func(ty) = import?.ty {
                         self.functions.push(ty);
                         self.bodies += 1;
@@ -205,7 +206,7 @@ impl Plan {
                     let global = global?;
                     self.constant(&global.init_expr)?;
                     if global.ty.mutable {
-                        // It will be one.
+                        // `rewrite` adds an export for it.
                         self.work.add(ModulePart::Exports, 1)?;
                         self.state.globals.push(index);
                     }
@@ -254,7 +255,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Bounds a constant expression; gives its value, if it is nothing but a number of 32 bits.
+    /// Checks the length of a constant expression. Returns its value if it is a single 32-bit constant.
     fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<Option<u32>, ReadStop> {
         let (mut instructions, mut value) = (0, None);
         let mut reader = expression.get_operators_reader();
@@ -278,7 +279,8 @@ impl Plan {
 
     fn data(&mut self, segments: DataSectionReader<'_>) -> Result<(), ReadStop> {
         let count = segments.count();
-        // An instruction names a segment by its number; and a number that is wrong is for the engine to see.
+        // Instructions name segments by number, so these must not change then. A wrong data count is left for the
+        // engine to reject.
         let counted = self.data_count.is_none_or(|counted| counted == count);
         let mut merged =
             self.memory_bytes.filter(|_| counted && !self.body_rewrite.names_data).map(Data::new);
@@ -313,7 +315,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Fuel for an instance.
+    /// Fuel that each call costs for its instance.
     fn instance_fuel(&self) -> u64 {
         let names = self.exports.as_ref().map_or(0, |(_, range)| range.len() as u64);
         self.work.instance_fuel(names, self.data_bytes)
@@ -325,7 +327,7 @@ impl Plan {
         out.extend_from_slice(module.get(..HEADER_BYTES)?);
         let mut pending = Some(exports);
         for (id, range) in &self.sections {
-            // Custom sections may stand anywhere and do not tell where we are.
+            // Custom sections may be anywhere, so they do not tell the position.
             let here = *id != SECTION_CUSTOM && !SECTIONS_BEFORE_EXPORT.contains(id);
             if let Some(exports) = pending.take_if(|_| here) {
                 write_section(&mut out, SECTION_EXPORT, &exports)?;
@@ -335,7 +337,7 @@ impl Plan {
             } else if let (SECTION_DATA, Some(data)) = (*id, &self.data) {
                 write_section(&mut out, *id, &data.section()?)?;
             } else if *id == SECTION_DATA_COUNT && self.data.is_some() {
-                // It is wrong now, and no instruction needs it.
+                // The count is wrong after merging, and no instruction needs it.
             } else if *id != SECTION_EXPORT && *id != SECTION_START {
                 write_section(&mut out, *id, module.get(range.clone())?)?;
             }

@@ -1,20 +1,20 @@
-//! What it takes to load a module, and to make an instance of it, counted before it is done.
+//! The work of loading a module and of making an instance of it, computed before it is done.
 
 use crate::limits::{BYTES_PER_FUEL, NAME_BYTES_PER_FUEL};
 
-/// Most work of loading a module. A unit is about a nanosecond on a machine of 2020 that is not busy: so less than half of the
-/// second that loading may take.
+/// Most units of work that loading a module may take. A unit is about a nanosecond on an idle machine of 2020, so
+/// this is less than half of the second that loading may take.
 pub const LOAD_WORK_MAX: u64 = 400_000_000;
 
-/// What an instance costs is fuel only beyond this: what compilers write is not worth counting.
+/// Fuel that an instance may cost for free; a module as compilers write it costs less.
 pub(crate) const INSTANCE_FUEL_FREE: u64 = 20_000;
 
-/// What a module consists of, as far as loading takes time for it.
+/// The parts of a module for which loading takes time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModulePart {
-    /// Its bytes.
+    /// Bytes of the module.
     Bytes,
-    /// Sections, custom ones above all.
+    /// Sections, including custom ones.
     Sections,
     /// Types of functions.
     Types,
@@ -22,13 +22,13 @@ pub enum ModulePart {
     TypeValues,
     /// Imports.
     Imports,
-    /// Functions.
+    /// Functions of the module itself.
     Functions,
-    /// Groups of locals.
+    /// Groups of locals of equal type.
     LocalGroups,
-    /// Instructions.
+    /// Instructions of function bodies.
     Instructions,
-    /// Values that calls, blocks and branches take and give.
+    /// Values that calls, blocks and branches take and return.
     Values,
     /// Tables.
     Tables,
@@ -36,17 +36,17 @@ pub enum ModulePart {
     Globals,
     /// Exports.
     Exports,
-    /// Segments of elements of tables.
+    /// Element segments of tables.
     ElementSegments,
-    /// Elements in these segments.
+    /// Elements in these segments, given as function indices.
     Elements,
-    /// Elements that are given as expressions.
+    /// Elements in these segments, given as expressions.
     ElementExpressions,
-    /// Instructions of constant expressions, beyond the one and the end that each has.
+    /// Instructions of constant expressions, except one and the end in each.
     ConstantInstructions,
-    /// Segments of data, as they stand in the module.
+    /// Data segments in the module.
     DataSegments,
-    /// Segments of data that cannot be put together with the one before.
+    /// Data segments that cannot be merged with the segment before.
     SeparateDataSegments,
 }
 
@@ -72,7 +72,7 @@ impl ModulePart {
         Self::SeparateDataSegments,
     ];
 
-    /// How it is called in an error.
+    /// The part's name in an error, in the plural.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bytes => "bytes",
@@ -96,7 +96,8 @@ impl ModulePart {
         }
     }
 
-    /// Units of work for one. By measurement: `tests/load_cost.rs` holds a module of each kind against the second.
+    /// Units of work for one such part, as measured; `tests/load_cost.rs` loads a module full of each kind within the
+    /// second.
     const fn cost(self) -> u64 {
         match self {
             Self::Bytes => 4,
@@ -121,10 +122,10 @@ impl ModulePart {
     }
 }
 
-/// There is more than [`LOAD_WORK_MAX`].
+/// The work exceeds [`LOAD_WORK_MAX`].
 pub(crate) struct TooMuchWork;
 
-/// Work counted so far, part by part.
+/// The work counted so far, by part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LoadWork {
     counts: [u64; ModulePart::ALL.len()],
@@ -132,7 +133,7 @@ pub(crate) struct LoadWork {
 }
 
 impl LoadWork {
-    /// Adds so many parts.
+    /// Adds the work of `count` parts; fails once the total exceeds the limit.
     pub(crate) fn add(&mut self, part: ModulePart, count: u64) -> Result<(), TooMuchWork> {
         if let Some(sum) = self.counts.get_mut(part as usize) {
             *sum = sum.saturating_add(count);
@@ -149,13 +150,13 @@ impl LoadWork {
         self.counts.get(part as usize).copied().unwrap_or_default()
     }
 
-    /// The part that takes most, and how many there are.
+    /// The part that takes most of the work, and the number of such parts.
     pub(crate) fn largest(&self) -> (ModulePart, u64) {
         let counts = ModulePart::ALL.into_iter().map(|part| (part, self.count(part)));
         counts.max_by_key(|(part, count)| count.saturating_mul(part.cost())).unwrap_or((ModulePart::Bytes, 0))
     }
 
-    /// Fuel for an instance with so many bytes of exports and of data: making it takes time that the engine's meter does not see.
+    /// Fuel for an instance with this many bytes of exports and of data: the engine's meter does not count making it.
     pub(crate) fn instance_fuel(&self, export_bytes: u64, data_bytes: u64) -> u64 {
         let parts = [
             (ModulePart::Imports, 100),

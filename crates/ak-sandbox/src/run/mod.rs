@@ -26,28 +26,28 @@ const RUN_FINISHED: Failure = Failure::OutOfOrder("the run is over");
 
 /// One call of a tool, on an instance of its own.
 ///
-/// 1. [`Run::start`] instantiates the module.
-/// 2. [`Run::step`] runs it for a slice of fuel, again and again while it yields.
-/// 3. On [`Step::HostCall`] decide, perform, and give the outcome to [`Run::reply`]; then go on with 2.
-/// 4. [`Step::Done`] or an error is the end. Dropping a run at any point aborts it.
+/// 1. [`Run::start`] makes the instance.
+/// 2. [`Run::step`] runs it for a slice of fuel; call it again while it yields.
+/// 3. On [`Step::HostCall`] decide on the call, perform it, pass the outcome to [`Run::reply`], and continue with 2.
+/// 4. [`Step::Done`] or an error ends the run. Dropping a run at any point aborts it.
 pub struct Run {
     tool: Tool,
     pub(crate) limits: RunLimits,
-    /// Gone once the run is over.
+    /// `None` once the run is over.
     machine: Option<Box<Machine>>,
     input: Arc<[u8]>,
     stage: Stage,
     pub(crate) state: State,
     fuel: u64,
     host_calls: u32,
-    /// The guest's, once it has ended.
+    /// The guest's log, once the guest has ended.
     log: Vec<u8>,
 }
 
-/// The result of [`Run::step`].
+/// How a slice of a run ended: it yields, waits for a host call, or is done.
 #[derive(Debug)]
 pub enum Step {
-    /// The slice is used up; the tool wants to go on.
+    /// The slice of fuel is spent; the tool has not finished.
     Yield,
     /// The tool waits for [`Run::reply`].
     HostCall(HostCall),
@@ -58,20 +58,20 @@ pub enum Step {
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunOutput {
-    /// The tool's result: parsed, so known to be JSON within the limits.
+    /// The tool's result: JSON within the limits that satisfies the output schema.
     pub output: Value,
-    /// Fuel spent: the same for the same module, input and replies.
+    /// Fuel spent; always the same for the same module, input and replies.
     pub fuel: u64,
-    /// The guest's log: `ak.log` or stderr.
+    /// The end of the guest's log, written by `ak.log` or to stderr.
     pub log: Vec<u8>,
 }
 
-/// Which of the module's functions is running.
+/// The function of the module that is running.
 #[derive(Clone, Copy)]
 enum Stage {
     /// The start function, if there is one.
     Start,
-    /// `ak_alloc`, for the input.
+    /// `ak_alloc`, which allocates memory for the input.
     Alloc,
     /// `ak_run` or `_start`.
     Main,
@@ -82,24 +82,25 @@ pub(crate) enum State {
     Call(Func, Vec<Val>),
     /// Interrupted between two instructions.
     OutOfFuel(ResumableCallOutOfFuel),
-    /// A host function is to return these values.
+    /// A host function of the suspended guest returns these values.
     Resume(ResumableCallHostTrap, Vec<Val>),
-    /// The reply to one host call led to another, which is to be asked.
+    /// The reply to a host call led to another host call, which comes with the next step.
     Ask(Option<ResumableCallHostTrap>, HostCall, Delivery),
-    /// A reply is due: to the guest, or once it has ended to what it left unwritten.
+    /// A reply is due: to the suspended guest, or, without a trap, to a write after the guest has ended.
     Waiting(Option<ResumableCallHostTrap>, HostCall, Delivery),
-    /// A command has ended well.
+    /// A WASI command has ended successfully.
     Ended,
-    /// Over, with or without a result.
+    /// The run is over, with or without a result.
     Over,
 }
 
 impl Run {
-    /// Instantiates the tool with these arguments. Nothing of the guest runs yet.
+    /// Makes an instance for a call with these arguments. Runs none of the guest's code.
     ///
     /// # Errors
     ///
-    /// [`RunError`] when the module cannot be instantiated within the limits.
+    /// [`RunError`] when the arguments do not satisfy the input schema, or the instance cannot be made within the
+    /// limits.
     pub fn start(tool: &Tool, input: &Value, limits: RunLimits) -> Result<Self, RunError> {
         let manifest = tool.manifest();
         let lower = |own: Option<u64>, limit: u64| own.map_or(limit, |own| own.min(limit));
@@ -141,7 +142,8 @@ impl Run {
         Ok(run)
     }
 
-    /// Sets the environment of a WASI command: of these variables it sees the ones that its manifest lists.
+    /// Sets the environment of a WASI command. It sees only the variables that its manifest lists; one whose value
+    /// has a zero byte is left out.
     #[must_use]
     pub fn with_env<'a>(mut self, variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let listed = &self.tool.manifest().env;
@@ -155,23 +157,23 @@ impl Run {
         self
     }
 
-    /// Fuel spent so far.
+    /// Fuel spent so far, in units of [`RunLimits::fuel`].
     pub fn fuel(&self) -> u64 {
         self.fuel
     }
 
-    /// Fuel that is left.
+    /// Fuel left, in units of [`RunLimits::fuel`].
     pub fn fuel_left(&self) -> u64 {
         self.limits.fuel.saturating_sub(self.fuel)
     }
 
-    /// Charges fuel for what the host did on the guest's behalf: another run, say. If it is more than is left, the next step
-    /// says so.
+    /// Charges the run for work that the host did for the guest, such as the run of another tool. If more is charged
+    /// than is left, the next step fails.
     pub fn charge(&mut self, fuel: u64) {
         self.fuel = self.fuel.saturating_add(fuel);
     }
 
-    /// Runs for about `fuel_slice` units, at least for one block of instructions.
+    /// Runs for about `fuel_slice` units of fuel, and at least for one block of instructions.
     ///
     /// How a run is sliced changes neither its result nor its fuel.
     ///
@@ -190,7 +192,7 @@ impl Run {
         }
     }
 
-    /// Ends the run. The machine is not used again.
+    /// Ends the run with a failure. The machine is not used again.
     pub(crate) fn error(&mut self, failure: Failure) -> RunError {
         self.state = State::Over;
         let log = match self.machine.take() {
@@ -204,7 +206,7 @@ impl Run {
         self.machine.as_deref_mut().ok_or(RUN_FINISHED)
     }
 
-    /// Lets the guest run once; `None` when it got to the next stage and may go on at once.
+    /// Runs the guest until it stops; `None` if it reached the next stage and can continue at once.
     fn resume(&mut self, slice: u64) -> Result<Option<Step>, Failure> {
         let mut results = match self.stage {
             Stage::Start => Vec::new(),
@@ -257,7 +259,7 @@ impl Run {
         }
     }
 
-    /// Adds up what was spent of the fuel `given`.
+    /// Adds the fuel spent of `given`, and the meter's debt, to the run's fuel.
     fn count_fuel(&mut self, given: u64) -> Result<(), Failure> {
         let store = &mut self.machine()?.store;
         let used = given.saturating_sub(store.get_fuel()?);
@@ -284,7 +286,7 @@ impl Run {
         Failure::OutOfFuel { fuel_max: self.limits.fuel }
     }
 
-    /// Leaves the start function behind.
+    /// Enters the stage after the start function.
     fn enter(&mut self) -> Result<(), Failure> {
         (self.stage, self.state) = match self.tool.manifest().abi {
             Abi::Native => {
@@ -302,7 +304,7 @@ impl Run {
         u32::try_from(self.input.len()).map_err(|_| Failure::MemoryLimit { bytes_max: u32::MAX.into() })
     }
 
-    /// A stage's function has returned.
+    /// Handles the return of a stage's function.
     fn finished(&mut self, result: Option<&Val>) -> Result<Option<Step>, Failure> {
         match (self.stage, result) {
             (Stage::Start, _) => self.enter().map(|()| None),
@@ -330,7 +332,7 @@ impl Run {
         }
     }
 
-    /// A WASI command has ended.
+    /// Handles the end of a WASI command: writes its files back, and then takes its output.
     fn exited(&mut self, exit_code: u32) -> Result<Option<Step>, Failure> {
         let bytes_max = self.limits.output_bytes_max;
         if exit_code != 0 {
@@ -349,7 +351,7 @@ impl Run {
         self.done(output).map(Some)
     }
 
-    /// The guest has come to its end, and the machine may serve the next call whatever the output is.
+    /// Ends the run with an output. The guest has ended, so the machine can be reused even if the output is invalid.
     fn done(&mut self, output: Result<Value, Failure>) -> Result<Step, Failure> {
         self.log = self.machine()?.store.data_mut().log.take();
         if let Some(machine) = self.machine.take() {
@@ -363,7 +365,7 @@ impl Run {
         Ok(Step::Done(RunOutput { output, fuel: self.fuel, log: core::mem::take(&mut self.log) }))
     }
 
-    /// Hands a host call out.
+    /// Gives a host call to the driver of the run.
     fn ask(
         &mut self,
         trap: Option<ResumableCallHostTrap>,
@@ -379,7 +381,7 @@ impl Run {
         Ok(Some(Step::HostCall(call)))
     }
 
-    /// A host function has stopped the guest.
+    /// Handles the stop of the guest in a host function.
     fn interrupted(&mut self, trap: ResumableCallHostTrap) -> Result<Option<Step>, Failure> {
         match self.machine()?.store.data_mut().interrupt.take() {
             Some(Interrupt::HostCall(call, delivery)) => self.ask(Some(trap), call, delivery),

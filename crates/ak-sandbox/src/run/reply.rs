@@ -1,4 +1,4 @@
-//! How the outcome of a host call reaches the guest.
+//! Delivers the outcome of a host call to the guest.
 
 use alloc::string::ToString;
 
@@ -15,20 +15,21 @@ use crate::host_call::HostCall;
 use crate::imports::ak::envelope;
 use crate::imports::wasi::{self, SyscallOutcome};
 
-/// What follows from a reply.
+/// What follows from the delivery of a reply.
 enum Delivered {
-    /// The guest's call returns this.
+    /// The guest's call returns this value.
     Returns(Val),
-    /// There is more to ask.
+    /// The guest's call needs another host call.
     Asks(HostCall, Delivery),
 }
 
 impl Run {
-    /// Gives the outcome of a host call: its result, or the error object that the guest shall see.
+    /// Gives the outcome of a host call: its result, or the error object for the guest.
     ///
     /// # Errors
     ///
-    /// [`RunError`] ends the run: the reply is too long, does not fit the call, or nobody waits for one.
+    /// [`RunError`] ends the run: the reply is too long or does not fit the call, no reply is due, or writing a file
+    /// back failed after the guest's end.
     pub fn reply(&mut self, reply: Result<Value, Value>) -> Result<(), RunError> {
         let State::Waiting(trap, call, delivery) = core::mem::replace(&mut self.state, State::Over) else {
             return Err(self.error(Failure::OutOfOrder("no reply is due")));
@@ -36,7 +37,7 @@ impl Run {
         let path = call.args.get("path").and_then(Value::as_str).unwrap_or_default();
         let refused = |error: &Value| Failure::FileNotWritten { path: path.into(), reason: error.to_json() };
         let delivered = match (&trap, reply) {
-            // The guest has ended: nobody is left to look at an error number.
+            // The guest has ended and cannot handle an error number.
             (None, Err(error)) => Err(refused(&error)),
             (_, reply) => self.deliver(&call, delivery, reply),
         };
@@ -49,7 +50,7 @@ impl Run {
         Ok(())
     }
 
-    /// Puts a reply where the guest expects it.
+    /// Delivers a reply to where the guest expects it.
     fn deliver(
         &mut self,
         call: &HostCall,
@@ -103,7 +104,7 @@ impl Run {
     }
 }
 
-/// What the guest gets in place of a reply that is longer than it may be.
+/// The error that the guest gets in place of a reply that is too long.
 fn too_long(bytes_max: u64) -> Value {
     let message = alloc::format!("the reply is longer than {bytes_max} bytes");
     Value::from(Object::from_iter([("name", Value::from("LIMIT")), ("message", Value::from(message))]))

@@ -1,4 +1,4 @@
-//! An instance of a tool's module, and how it is put back to its first state.
+//! An instance of a tool's module, and its reset to the first state.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::imports::import;
 use crate::manifest::Abi;
 use crate::module::{ChangeableState, START_EXPORT, global_export, table_export};
 
-/// The store, the instance in it, and what of the instance is used again and again.
+/// The store, the instance in it, and those exports of the instance that every call uses.
 pub(crate) struct Machine {
     pub(crate) store: Store<Guest>,
     pub(crate) start: Option<Func>,
@@ -22,11 +22,11 @@ pub(crate) struct Machine {
     memory: Memory,
     /// Elements of all tables together.
     table_elements: u64,
-    /// None for a machine that serves one call only.
+    /// `None` for a machine that serves one call only.
     origin: Option<Origin>,
 }
 
-/// All that a guest can change, as it was before any of its code ran.
+/// The state that a guest can change, as it was before any of its code ran.
 struct Origin {
     memory_bytes: usize,
     /// The pages that are not all zero, in order.
@@ -41,14 +41,14 @@ struct Page {
     bytes: Box<[u8]>,
 }
 
-/// In what pieces memory is compared and put back. Pages of this size are also what the machine below hands out.
+/// Bytes of the pieces in which memory is compared and reset; also the page size of most processors.
 const PAGE_BYTES: usize = 4096;
 
-/// Up to this size zeros are written without looking, in bytes: what fits into a cache is written as fast as read.
+/// Memory of up to this many bytes is zeroed without reading it first: in a cache, writing is as fast as reading.
 const WRITTEN_BYTES_MAX: usize = 256 << 10;
 
 impl Machine {
-    /// Instantiates the module. None of its code runs.
+    /// Makes an instance of the module. Runs none of its code.
     pub(crate) fn new(tool: &Tool, guest: Guest) -> Result<Self, Failure> {
         let mut store = Store::new(tool.engine(), guest);
         store.limiter(|guest| &mut guest.limiter);
@@ -78,12 +78,12 @@ impl Machine {
         self.memory.data_size(&self.store)
     }
 
-    /// Whether its memory and tables are within the limits of a call.
+    /// Whether the machine's memory and tables are within the limits of a call.
     pub(crate) fn fits(&self, guest: &Guest) -> bool {
         guest.limiter.admits(self.memory.data_size(&self.store) as u64, self.table_elements)
     }
 
-    /// Makes it the machine of another call, whose limits it fits.
+    /// Prepares the machine for another call, whose limits it fits.
     pub(crate) fn serve(&mut self, guest: Guest) {
         *self.store.data_mut() = guest;
         self.begin();
@@ -95,7 +95,7 @@ impl Machine {
         guest.limiter.running = true;
     }
 
-    /// Puts everything back to its first state; false if that cannot be, and then the machine is of no use any more.
+    /// Resets the machine to its first state; false if that is impossible, and the machine must not be used again.
     pub(crate) fn reset(&mut self) -> bool {
         let Some(origin) = &self.origin else { return false };
         // A memory cannot shrink.
@@ -116,19 +116,19 @@ impl Machine {
                 return false;
             }
         }
-        // Nothing of the call stays, its input and output neither.
+        // Discard everything of the call, its input and output included.
         self.store.data_mut().clear();
         true
     }
 
-    /// The guest's memory and, beside it, its state.
+    /// The guest's memory together with its state.
     pub(crate) fn memory(&mut self) -> (&mut [u8], &mut Guest) {
         self.memory.data_and_store_mut(&mut self.store)
     }
 }
 
 impl Origin {
-    /// None if an instance of this module cannot be put back.
+    /// Saves the present state of an instance; `None` if it cannot be reset.
     fn of(
         store: &mut Store<Guest>,
         instance: &Instance,
@@ -169,7 +169,7 @@ impl Origin {
     }
 }
 
-/// Makes all of it zero. In a large memory most was never touched, and reading is then cheaper than writing.
+/// Zeroes the bytes. In a large memory most pages were never touched, so reading them first is cheaper than writing.
 fn clear(bytes: &mut [u8]) {
     if bytes.len() <= WRITTEN_BYTES_MAX {
         return bytes.fill(0);
@@ -177,7 +177,7 @@ fn clear(bytes: &mut [u8]) {
     bytes.chunks_mut(PAGE_BYTES).filter(|page| !is_zero(page)).for_each(|page| page.fill(0));
 }
 
-/// A table of the same elements beside the instance's own.
+/// Makes a table with the same elements, beside the instance's own.
 fn copied(store: &mut Store<Guest>, table: Table) -> Option<Table> {
     let (element, size) = (table.ty(&*store).element(), table.size(&*store));
     let ty = TableType::new(element, u32::try_from(size).ok()?, None);

@@ -1,4 +1,4 @@
-//! A tool: its manifest, its compiled module, and instances that wait for the next call.
+//! A tool: its manifest, its compiled module, and idle instances for the next calls.
 
 pub(crate) mod machine;
 
@@ -21,10 +21,10 @@ use crate::manifest::{Abi, Manifest};
 use crate::module::error::ToolError;
 use crate::module::{ChangeableState, prepare};
 
-/// A tool that is ready to run: its manifest and its compiled module. Cloning shares both.
+/// A manifest with its compiled module, ready to run. Clones share both.
 ///
-/// It also keeps a few instances that have served a call to its end. They are put back to their first state, so that
-/// the next call finds what a fresh instance would show it, only sooner.
+/// A tool also keeps a few instances that have served a call to its end. They are reset, so the next call finds the
+/// same state as in a new instance, but starts sooner.
 #[derive(Clone)]
 pub struct Tool {
     inner: Arc<Inner>,
@@ -41,21 +41,21 @@ struct Inner {
     starts: bool,
     load_work: u64,
     instance_fuel: u64,
-    /// None if instances of it serve one call only.
+    /// `None` if its instances serve one call only.
     state: Option<ChangeableState>,
-    /// Machines for the next calls.
+    /// Machines for the next calls; `None` if none are kept.
     idle: Option<ArrayQueue<Box<Machine>>>,
     recycled_bytes_max: usize,
     engine: Engine,
 }
 
 impl Tool {
-    /// Loads a module, which must be the one that the manifest names by its SHA-256, and checks everything
-    /// that can be checked before it runs.
+    /// Loads a module, whose SHA-256 must be the one in the manifest, and checks everything that can be checked
+    /// before a run.
     ///
     /// # Errors
     ///
-    /// [`ToolError`]; a tool that loads can still fail at run time, but only by what it does then.
+    /// [`ToolError`]. A tool that was loaded can still fail at run time, but only by what it does then.
     pub fn new(manifest: Manifest, module: Arc<[u8]>, config: &SandboxConfig) -> Result<Self, ToolError> {
         if module.len() > config.module_bytes_max {
             return Err(ToolError::TooLarge { bytes: module.len(), bytes_max: config.module_bytes_max });
@@ -72,7 +72,7 @@ impl Tool {
         let input = schema("input", &manifest.input)?;
         let output = schema("output", &manifest.output)?;
         let prepared = prepare(&module, config)?;
-        // An engine of its own: what a tool has compiled goes when the tool goes.
+        // Each tool has an engine of its own, so that its compiled code is freed with the tool.
         let engine = Engine::new(&config.engine());
         let module = Module::new(&engine, &prepared.module)
             .map_err(|error| ToolError::Invalid { reason: error.to_string() })?;
@@ -97,22 +97,22 @@ impl Tool {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What the tool says of itself.
+    /// The tool's manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.inner.manifest
     }
 
-    /// The digest of the manifest, and so of the module and the schemas too.
+    /// Digest of the manifest, which covers the module and the schemas too.
     pub fn digest(&self) -> Digest {
         self.inner.digest
     }
 
-    /// What the arguments of a call must satisfy.
+    /// The schema that the arguments of a call must satisfy.
     pub fn input_schema(&self) -> &Schema {
         &self.inner.input
     }
 
-    /// What the result of a call must satisfy.
+    /// The schema that the result of a call must satisfy.
     pub fn output_schema(&self) -> &Schema {
         &self.inner.output
     }
@@ -121,7 +121,7 @@ impl Tool {
         &self.inner.preopens
     }
 
-    /// A machine in its first state.
+    /// A machine in its first state: an idle one if it fits the call's limits, else a new one.
     pub(crate) fn machine(&self, guest: Guest) -> Result<Box<Machine>, Failure> {
         if let Some(mut machine) = self.inner.idle.as_ref().and_then(ArrayQueue::pop) {
             if machine.fits(&guest) {
@@ -133,7 +133,7 @@ impl Tool {
         Machine::new(self, guest).map(Box::new)
     }
 
-    /// Takes back a machine that has served a call to its end.
+    /// Takes back a machine that has served a call to its end, and resets it.
     pub(crate) fn recycle(&self, mut machine: Box<Machine>) {
         if self.inner.idle.is_some() && machine.reset() {
             self.keep(machine);
@@ -145,17 +145,18 @@ impl Tool {
         let Some(idle) = &self.inner.idle else { return };
         let kept_max = self.inner.recycled_bytes_max / machine.memory_bytes().max(1);
         if idle.len() < kept_max.max(1) {
-            // One that does not fit in any more goes.
+            // If the queue is full, the machine is dropped.
             let _full = idle.push(machine);
         }
     }
 
-    /// None if no instance is to be used twice.
+    /// `None` if no instance is used twice.
     pub(crate) fn state(&self) -> Option<&ChangeableState> {
         self.inner.state.as_ref().filter(|_| self.inner.idle.is_some())
     }
 
-    /// Whether the module has a start function: an export of its name may be another.
+    /// Whether the module has a start function; an export named [`START_EXPORT`](crate::module::START_EXPORT) alone
+    /// does not tell.
     pub(crate) fn starts(&self) -> bool {
         self.inner.starts
     }
@@ -164,18 +165,18 @@ impl Tool {
         self.inner.recycled_bytes_max
     }
 
-    /// Units of work that it took to load, of which [`LOAD_WORK_MAX`](crate::LOAD_WORK_MAX) are taken; some of them are spared where parts
-    /// of the module are merged.
+    /// Units of work for loading the module, at most [`LOAD_WORK_MAX`](crate::LOAD_WORK_MAX); merging parts of the
+    /// module saves some of them.
     pub fn load_work(&self) -> u64 {
         self.inner.load_work
     }
 
-    /// Fuel that each call costs for its instance: none, unless the module has very many parts.
+    /// Fuel that each call costs for its instance: 0 unless the module has very many parts.
     pub(crate) fn instance_fuel(&self) -> u64 {
         self.inner.instance_fuel
     }
 
-    /// How many instances wait for the next call.
+    /// Number of instances that are kept for the next calls.
     pub fn idle(&self) -> usize {
         self.inner.idle.as_ref().map_or(0, ArrayQueue::len)
     }
@@ -196,7 +197,7 @@ impl core::fmt::Debug for Tool {
     }
 }
 
-/// Units of [`Work`] for reading a tool's schema, and for each check of arguments or a result: some 20 ms.
+/// Units of [`Work`] for reading a schema, and for each validation of arguments or a result: some 20 ms.
 pub(crate) const SCHEMA_WORK: u64 = 2_000_000;
 
 fn schema(which: &'static str, source: &Value) -> Result<Schema, ToolError> {

@@ -1,4 +1,4 @@
-//! The buffers of reads and writes, and the standard streams at their other end.
+//! The buffers of reads and writes, and reads and writes of the standard streams.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ const BUFFERS_MAX: u32 = 1024;
 /// Bytes of one buffer's address and length.
 const BUFFER_BYTES: u32 = 8;
 
-/// A read or write as the guest asks for it: where its list of buffers lies.
+/// The arguments of a read or write: the address of its list of buffers, and where the number of bytes moved belongs.
 #[derive(Clone, Copy)]
 pub(super) struct List {
     pub(super) call: &'static str,
@@ -26,7 +26,7 @@ pub(super) struct List {
 }
 
 impl Buffers {
-    /// Reads and checks a guest's list, and has it pay for that and for the bytes.
+    /// Reads and checks the guest's list, and charges the guest for the list and for the bytes.
     fn admit(memory: &[u8], guest: &mut Guest, list: List) -> Result<Self, Failure> {
         let List { call, list, count, moved } = list;
         guest.meter.spend_bytes(u64::from(count) * u64::from(BUFFER_BYTES))?;
@@ -44,12 +44,12 @@ impl Buffers {
         Ok(Self { call, list: buffers, moved })
     }
 
-    /// What all buffers hold together.
+    /// Bytes of all buffers together.
     pub(super) fn bytes(&self) -> u64 {
         self.list.iter().map(|&(_, bytes)| u64::from(bytes)).sum()
     }
 
-    /// Each buffer's bytes, in order.
+    /// Visits each buffer's bytes, in order.
     pub(super) fn each(
         &self,
         memory: &mut [u8],

@@ -1,5 +1,5 @@
-//! The file functions of WASI. Whatever a guest wants of a file beyond what it has been given becomes a host call, and
-//! what follows from the answer is in [`resume`](super::resume).
+//! The file functions of WASI. Everything that a guest needs from the host becomes a host call;
+//! [`resume`](super::resume) continues with the reply.
 
 use alloc::vec::Vec;
 
@@ -24,9 +24,9 @@ pub(super) const OPEN_TRUNCATE: u32 = 8;
 pub(super) const FLAG_APPEND: u16 = 1;
 const FLAG_DATA_SYNC: u16 = 2;
 const FLAG_SYNC: u16 = 16;
-/// A descriptor with any of these writes through.
+/// Flags with which every write to a descriptor goes to the host at once.
 pub(super) const FLAGS_SYNC: u16 = FLAG_DATA_SYNC | FLAG_SYNC;
-/// Every flag of a descriptor that preview 1 knows.
+/// All `fdflags` of preview 1.
 const FLAGS_ALL: u32 = 31;
 
 pub(super) fn ask(
@@ -48,7 +48,7 @@ pub(super) fn ask_to_write(path: &str, content: &[u8], pending: Pending) -> Sysc
     ask(HostOperation::FsWrite, path, Some(("data", data)), pending)
 }
 
-/// The place that a guest names beneath one of its directories.
+/// Reads a name from the guest's memory and resolves it relative to one of the guest's directories.
 fn place(
     memory: &[u8],
     guest: &mut Guest,
@@ -88,7 +88,7 @@ pub(super) fn path_open(
     }
     let directory = directory || has(OPEN_DIRECTORY);
     let opening = Opening { path, directory, flags, rights, file_flags: file_flags as u16, opened };
-    // Who may write here need not be allowed to look first.
+    // Replacing a file needs no description of it, so a guest may write without the right to look.
     if has(OPEN_CREATE) && has(OPEN_TRUNCATE) && !has(OPEN_EXCLUSIVE) {
         return Ok(create(opening));
     }
@@ -119,7 +119,7 @@ pub(super) fn path_filestat_get(
     }
 }
 
-/// The answer of `path_filestat_get`.
+/// Writes the result of `path_filestat_get`.
 pub(super) fn tell(memory: &mut [u8], place: &ResolvedPath, stat: &Stat, at: u32) -> SyscallResult {
     if place.directory && stat.kind != Kind::Directory {
         return Ok(SyscallOutcome::Errno(errno::NOT_DIRECTORY));
@@ -127,7 +127,8 @@ pub(super) fn tell(memory: &mut [u8], place: &ResolvedPath, stat: &Stat, at: u32
     put(memory, "path_filestat_get", at, &layout::filestat(stat))
 }
 
-/// `path_unlink_file` and `path_remove_directory`. The host deletes both, so what is there is asked for first.
+/// `path_unlink_file` and `path_remove_directory`. The host's delete removes both kinds, so the kind is checked
+/// first.
 pub(super) fn remove(
     memory: &mut [u8],
     guest: &mut Guest,
@@ -142,7 +143,7 @@ pub(super) fn remove(
     }
 }
 
-/// There is something under the name that was to be removed.
+/// Removes what the path names, if its kind fits the call.
 pub(super) fn remove_found(removal: Removal, place: ResolvedPath, kind: Kind) -> SyscallResult {
     let is_directory = kind == Kind::Directory;
     if is_directory && removal.of != Kind::Directory {
@@ -195,7 +196,7 @@ pub(super) fn fd_fdstat_set_flags(guest: &mut Guest, number: u32, flags: u32) ->
     if flags > FLAGS_ALL {
         return Ok(SyscallOutcome::Errno(errno::INVALID));
     }
-    // To a stream they make no difference.
+    // The flags make no difference to a standard stream.
     if number > STDERR {
         or_errno!(guest.files.file(number)).0.flags = flags as u16;
     }
@@ -247,7 +248,7 @@ pub(super) fn seek(
         2 => Some(content.size()),
         _ => None,
     };
-    // A position is a signed number to the guest.
+    // The guest sees a position as a signed number.
     let position = from.and_then(|from| from.checked_add_signed(offset));
     let Some(position) = position.filter(|&position| i64::try_from(position).is_ok()) else {
         return Ok(SyscallOutcome::Errno(errno::INVALID));
@@ -264,7 +265,7 @@ pub(super) fn fd_readdir(
 ) -> SyscallResult {
     range(memory, READDIR, listing.used, 4)?;
     let directory = or_errno!(guest.files.directory(number));
-    // Who begins anew sees what is there now.
+    // Reading from the start lists the directory again, to show its present entries.
     if listing.cookie == 0 || directory.entries().is_none() {
         let path = directory.path.clone();
         return Ok(ask(HostOperation::FsList, &path, None, Pending::Entries(number, listing)));
@@ -274,7 +275,7 @@ pub(super) fn fd_readdir(
 
 const READDIR: &str = "fd_readdir";
 
-/// Hands out the entries of a directory, as far as there is room.
+/// Writes the entries of a directory to the guest's buffer, as far as they fit.
 pub(super) fn hand_entries(
     memory: &mut [u8],
     guest: &mut Guest,
@@ -292,7 +293,7 @@ pub(super) fn hand_entries(
         let serial = serial(&path);
         out.extend_from_slice(&layout::dirent(index as u64 + 1, serial, length(name.len()), *kind));
         out.extend_from_slice(name.as_bytes());
-        // The last one may be cut: the guest asks again from there.
+        // The last entry may be cut: the guest then reads again from there.
         if out.len() >= target.len() {
             break;
         }

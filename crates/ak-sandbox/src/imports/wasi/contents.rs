@@ -1,8 +1,8 @@
 //! The contents of open files.
 //!
-//! An open file is a copy, one for all who have opened its path: the first read asks for all of it, and what was written
-//! goes back as a whole when the file is synced or closed, or when the command ends well. So a tool sees one state of a
-//! file, and leaves a whole one.
+//! An open file is one copy, shared by all descriptors of its path. The first read fetches the whole file; a changed
+//! copy is written back as a whole when the file is synced or closed, or when the command ends successfully. So a
+//! tool sees one state of a file, and never leaves a half-written one.
 
 use ak_json::Value;
 
@@ -14,10 +14,10 @@ use crate::files::{Open, errno};
 use crate::guest::Guest;
 use crate::host_call::{HostCall, HostOperation};
 
-/// How much a file may have grown since it was described, in bytes, to be read at once.
+/// Bytes by which a file may have grown since it was described and still be read in one go.
 const GROWTH_BYTES: u64 = 4096;
 
-/// Does what needs the content of a file, now or when it has come.
+/// Uses the content of a file, after fetching it if it is not there yet.
 pub(super) fn with_content(
     memory: &mut [u8],
     guest: &mut Guest,
@@ -42,11 +42,12 @@ pub(super) fn with_content(
     }
 }
 
-/// Asks for the content of a file, and for no more than it has: what is asked for is set aside from a budget.
+/// Requests the content of a file, and little more than its known size: the requested bytes are reserved from a
+/// budget.
 pub(super) fn ask_content(guest: &mut Guest, number: u32, then: ContentUse, again: bool) -> SyscallResult {
     let bytes_max = guest.host_call_bytes_max;
     let (_, content) = or_errno!(guest.files.file(number));
-    // Under its path there is something else by now, or nothing.
+    // The path names another file by now, or none.
     if content.is_unlinked() {
         return Ok(SyscallOutcome::Errno(errno::NO_ENTRY));
     }
@@ -98,12 +99,12 @@ fn write(
     let position = at.unwrap_or(if flags & FLAG_APPEND != 0 { size } else { file.position });
     let bytes = buffers.bytes();
     let end = position.saturating_add(bytes);
-    // What writes nothing makes nothing longer.
+    // A write of no bytes does not extend the file.
     if bytes > 0 {
         if end > guest.host_call_bytes_max || !guest.files.admits(end.saturating_sub(size)) {
             return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
         }
-        // A gap is filled with zeros.
+        // A gap before the position is filled with zeros.
         guest.meter.spend_bytes(position.saturating_sub(size))?;
         let index = |position| usize::try_from(position).unwrap_or(usize::MAX);
         if end > size {
@@ -133,14 +134,14 @@ fn resize(guest: &mut Guest, number: u32, bytes: u64) -> SyscallResult {
     if bytes > guest.host_call_bytes_max || !guest.files.admits(bytes.saturating_sub(size)) {
         return Ok(SyscallOutcome::Errno(errno::NO_SPACE));
     }
-    // To give memory back may move what stays.
+    // Shrinking the allocation may copy the rest.
     guest.meter.spend_bytes(bytes.max(size))?;
     or_errno!(guest.files.resize(number, usize::try_from(bytes).unwrap_or(usize::MAX)));
     or_errno!(guest.files.file(number)).1.changed = true;
     written(guest, number, flags)
 }
 
-/// What follows a change: one that was asked to be synchronous goes out at once.
+/// Ends a change: with a synchronous descriptor, the content is written back at once.
 fn written(guest: &mut Guest, number: u32, flags: u16) -> SyscallResult {
     if flags & FLAGS_SYNC != 0 { sync(guest, number) } else { Ok(SyscallOutcome::Errno(errno::SUCCESS)) }
 }
@@ -155,7 +156,7 @@ pub(super) fn close(guest: &mut Guest, number: u32) -> SyscallResult {
     write_back(guest, number, true)
 }
 
-/// Asks to write what was changed, and closes the file, then or at once, if it is to be closed.
+/// Writes the content back if it has changed, and closes the descriptor, if `close`, afterwards.
 fn write_back(guest: &mut Guest, number: u32, close: bool) -> SyscallResult {
     match guest.files.at(number) {
         None => return Ok(SyscallOutcome::Errno(errno::BAD_FILE)),
@@ -175,7 +176,7 @@ fn write_back(guest: &mut Guest, number: u32, close: bool) -> SyscallResult {
     Ok(SyscallOutcome::Errno(errno::SUCCESS))
 }
 
-/// What a command that has ended has still to write, if anything.
+/// The next write-back of a command that has ended; `None` if nothing is left to write.
 pub(crate) fn unwritten(guest: &mut Guest) -> Result<Option<(HostCall, Pending)>, Failure> {
     let Some(number) = guest.files.unwritten() else { return Ok(None) };
     Ok(match close(guest, number)? {

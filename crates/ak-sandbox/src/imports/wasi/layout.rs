@@ -1,11 +1,11 @@
-//! How `wasi_snapshot_preview1` lays out what it hands to a guest; numbers are little-endian.
+//! The layout of the structures that `wasi_snapshot_preview1` gives to a guest; numbers are little-endian.
 
 use crate::files::{Kind, Stat};
 
-/// Every right that preview 1 knows: the gate decides, not these bits.
+/// All rights of preview 1. They grant nothing: the driver of the run decides on each host call.
 pub(super) const RIGHTS_ALL: u64 = (1 << 30) - 1;
-/// What can be asked of a directory itself: to create and open files (bits 10, 13), to list (14), to describe and cut what is in it (18,
-/// 19) and to describe it (21), to remove directories and files (25, 26). What is opened beneath it may have every right.
+/// Rights on a directory itself: create and open files (bits 10, 13), list (14), describe and resize entries (18,
+/// 19), describe the directory (21), remove directories and files (25, 26). Files opened in it may have every right.
 pub(super) const RIGHTS_DIRECTORY: u64 =
     1 << 10 | 1 << 13 | 1 << 14 | 1 << 18 | 1 << 19 | 1 << 21 | 1 << 25 | 1 << 26;
 pub(super) const RIGHT_READ: u64 = 1 << 1;
@@ -32,8 +32,8 @@ pub(super) fn fdstat(kind: Kind, flags: u16, rights: u64, inherited: u64) -> [u8
     out
 }
 
-/// `filestat`: serial number at 8, type at 16, links at 24, size at 32, times of access, change and status in ns at 40, 48 and 56. The
-/// device is 0.
+/// `filestat`: serial number at 8, type at 16, links at 24, size at 32, times of access, modification and status
+/// change in ns at 40, 48 and 56. The device is 0.
 pub(super) fn filestat(stat: &Stat) -> [u8; FILESTAT_BYTES] {
     let mut out = [0; FILESTAT_BYTES];
     put(&mut out, 8, stat.serial.to_le_bytes());

@@ -1,10 +1,10 @@
 //! The import module `wasi_snapshot_preview1`.
 //!
-//! A command sees its arguments on stdin, writes its result to stdout and its log to stderr. Clock and random are host
-//! calls, and so is everything about files, which a guest reaches beneath the directories of its manifest's needs.
-//! What is left is there to link against and answers `ENOSYS`.
+//! A command reads its arguments from stdin and writes its result to stdout and its log to stderr. Clock and random
+//! are host calls, and so are all file operations, which reach the directories in the manifest's needs. All other
+//! functions can be linked and return `ENOSYS`.
 
-/// Leaves with an error number.
+/// Returns early with an error number.
 macro_rules! or_errno {
     ($result:expr) => {
         match $result {
@@ -38,7 +38,7 @@ use crate::host_call::{HostCall, HostOperation};
 /// The import module of this table.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 
-/// The host function of this name, if WASI has one.
+/// The host function with this name; `None` if WASI has none.
 pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     let function = match name {
         "args_get" => Func::wrap(store, |caller: Caller<'_, Guest>, list: u32, text: u32| {
@@ -69,7 +69,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
             write(caller, file, List { call: "fd_pwrite", list, count, moved }, Some(at))
         }),
         "fd_close" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32| {
-            // The streams are there to the end, whatever becomes of their numbers.
+            // The standard streams stay open, whatever the guest closes.
             syscall(caller, |_, guest| match file {
                 ..=STDERR => Ok(SyscallOutcome::Errno(SUCCESS)),
                 _ => contents::close(guest, file),
@@ -112,7 +112,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
                 contents::with_content(memory, guest, file, ContentUse::Resize(bytes))
             })
         }),
-        // This is how a C library learns which directories there are.
+        // A C library uses this to find the preopened directories.
         "fd_prestat_get" => Func::wrap(store, |caller: Caller<'_, Guest>, file: u32, at: u32| {
             syscall(caller, |memory, guest| calls::fd_prestat_get(memory, guest, file, at))
         }),
@@ -156,7 +156,7 @@ pub(crate) fn function(store: &mut Store<Guest>, name: &str) -> Option<Func> {
     Some(function)
 }
 
-/// The functions that answer `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
+/// The functions that return `ENOSYS`, with their parameters: `i` is 32 bits, `l` 64.
 const UNSUPPORTED: [(&str, &str); 17] = [
     ("fd_advise", "illi"),
     ("fd_allocate", "ill"),
@@ -205,7 +205,7 @@ fn path_open(
     })
 }
 
-/// `args_get`, `environ_get`: the texts one after the other at `text`, their addresses at `list`.
+/// `args_get`, `environ_get`: writes the texts one after the other to `text`, and their addresses to `list`.
 fn strings(
     caller: Caller<'_, Guest>,
     call: &'static str,
@@ -227,7 +227,7 @@ fn strings(
     })
 }
 
-/// `args_sizes_get`, `environ_sizes_get`.
+/// `args_sizes_get`, `environ_sizes_get`: writes the number of the texts and their bytes.
 fn string_sizes(
     caller: Caller<'_, Guest>,
     call: &'static str,
@@ -243,7 +243,7 @@ fn string_sizes(
     })
 }
 
-/// Microseconds, the kernel's own resolution.
+/// The resolution is a microsecond, as in the kernel.
 fn clock_res_get(caller: Caller<'_, Guest>, clock: u32, at: u32) -> Answer {
     syscall(caller, |memory, _| match clock {
         ..=MONOTONIC => put(memory, "clock_res_get", at, &1_000u64.to_le_bytes()),
@@ -251,10 +251,10 @@ fn clock_res_get(caller: Caller<'_, Guest>, clock: u32, at: u32) -> Answer {
     })
 }
 
-/// The last clock that there is. The one before it is realtime.
+/// The monotonic clock, the last one supported; the one before it is realtime.
 const MONOTONIC: u32 = 1;
 
-/// Realtime and monotonic are one clock: the kernel's time never falls.
+/// Realtime and monotonic are one clock, as the kernel's time never falls.
 fn clock_time_get(caller: Caller<'_, Guest>, clock: u32, _precision: i64, at: u32) -> Answer {
     enter(caller, |memory, _| {
         if clock > MONOTONIC {
@@ -274,10 +274,10 @@ fn random_get(caller: Caller<'_, Guest>, at: u32, length: u32) -> Answer {
     })
 }
 
-/// Most random bytes that are asked for at once.
+/// Most random bytes of one host call.
 const RANDOM_BYTES_MAX: u32 = 64 << 10;
 
-/// Asks for random bytes, or for the first of them.
+/// The host call for random bytes, or for the first of them if there are many.
 pub(crate) fn random(guest: &Guest, at: u32, length: u32) -> (HostCall, Delivery) {
     let bytes_max = u32::try_from(guest.host_call_bytes_max).unwrap_or(u32::MAX).clamp(1, RANDOM_BYTES_MAX);
     let bytes = length.min(bytes_max);

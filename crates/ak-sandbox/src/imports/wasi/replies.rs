@@ -1,4 +1,4 @@
-//! Goes on with file functions of WASI once the replies to their host calls have come.
+//! Continues file functions of WASI after the replies to their host calls.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -20,7 +20,7 @@ use crate::files::{Kind, Stat, entries_bytes, errno};
 use crate::guest::Guest;
 use crate::host_call::HostOperation;
 
-/// Goes on with a file function after the reply to its host call; it ends, or asks for more.
+/// Continues a file function with the reply to its host call; the function ends or makes another host call.
 pub(crate) fn resume(
     memory: &mut [u8],
     guest: &mut Guest,
@@ -93,14 +93,14 @@ pub(crate) fn resume(
     }
 }
 
-/// The host has refused.
+/// Continues a file function whose host call was rejected.
 fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> SyscallResult {
     let number = errno::of_refusal(error);
     match pending {
         Pending::Open(opening) if number == errno::NO_ENTRY && opening.flags & OPEN_CREATE != 0 => {
             return Ok(create(opening));
         }
-        // What it was known to have was not enough.
+        // The file has grown since it was described.
         Pending::Content { file, then, again: false } if errno::is_overflow(error) => {
             let path = or_errno!(guest.files.file(file)).1.path.clone();
             return Ok(ask(HostOperation::FsStat, &path, None, Pending::Grown(file, then)));
@@ -111,7 +111,7 @@ fn refused(guest: &mut Guest, pending: Pending, error: &Value) -> SyscallResult 
     Ok(SyscallOutcome::Errno(number))
 }
 
-/// There is something under the name that was to be opened.
+/// Opens what the path names, if its kind fits the flags.
 pub(super) fn open_found(
     memory: &mut [u8],
     guest: &mut Guest,
@@ -122,7 +122,7 @@ pub(super) fn open_found(
     let has = |flag: u32| opening.flags & flag != 0;
     match stat.kind {
         _ if has(OPEN_EXCLUSIVE) && has(OPEN_CREATE) => Ok(SyscallOutcome::Errno(errno::EXISTS)),
-        // wasi-libc asks for every right when it opens what must be a directory.
+        // wasi-libc requests every right when it opens a path that must be a directory.
         Kind::Directory if writing && !opening.directory => Ok(SyscallOutcome::Errno(errno::IS_DIRECTORY)),
         Kind::Directory => {
             let number = or_errno!(guest.files.open_directory(opening.path.clone()));
@@ -154,7 +154,7 @@ fn entries(value: &Value) -> Option<Vec<(String, Kind)>> {
     value.get("entries")?.as_array()?.iter().map(entry).collect()
 }
 
-/// Tells the guest the number of what was opened.
+/// Writes the new descriptor to the guest's memory.
 fn opened(memory: &mut [u8], opening: &Opening, number: u32) -> SyscallResult {
     write_u32(memory, "path_open", opening.opened, number)?;
     Ok(SyscallOutcome::Errno(errno::SUCCESS))

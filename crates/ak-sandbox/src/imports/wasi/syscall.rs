@@ -1,4 +1,4 @@
-//! The common frame of WASI functions: each gives an error number, or makes a host call first.
+//! The common frame of WASI functions: each returns an error number, after a host call if it needs one.
 
 use wasmi::{Caller, Error};
 
@@ -12,19 +12,19 @@ pub(super) const STDIN: u32 = 0;
 pub(super) const STDOUT: u32 = 1;
 pub(super) const STDERR: u32 = 2;
 
-/// What a function gives to the engine: a WASI error number, or the end of the run.
+/// The result for the engine: a WASI error number, or the error that stops the guest.
 pub(super) type Answer = Result<i32, Error>;
 
-/// How a function of WASI goes on: with an error number for the guest, or with a host call.
+/// How a WASI function continues: with an error number for the guest, or with a host call.
 pub(crate) enum SyscallOutcome {
     Errno(i32),
     Ask(HostCall, Pending),
 }
 
-/// The outcome of a function of WASI, or the failure that ends the run.
+/// The outcome of a WASI function, or the failure that ends the run.
 pub(super) type SyscallResult = Result<SyscallOutcome, Failure>;
 
-/// A function that gives an error number, and may ask the world outside first.
+/// Runs a WASI function, and stops the guest if the function makes a host call.
 pub(super) fn syscall(
     caller: Caller<'_, Guest>,
     function: impl FnOnce(&mut [u8], &mut Guest) -> Result<SyscallOutcome, Failure>,
@@ -43,12 +43,12 @@ pub(super) fn read_u32(bytes: &[u8]) -> u32 {
     bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte))
 }
 
-/// Lengths within one guest memory always fit; a larger one is reported as the largest.
+/// A length as 32 bits. Lengths within a guest's memory always fit; a larger one becomes the largest.
 pub(super) fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Hands bytes to the guest.
+/// Writes bytes to the guest's memory and returns success.
 pub(super) fn put(
     memory: &mut [u8],
     call: &'static str,
