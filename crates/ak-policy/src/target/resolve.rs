@@ -1,4 +1,4 @@
-//! From the two texts of `authorize` to an action and its target.
+//! Resolves an operation and a target, given as texts, to an action and a canonical target.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -100,11 +100,11 @@ fn resolve_action(operation: &str, method: Option<Action>, target: &str) -> Resu
         ("inference", _) => Action::Infer,
         (canonical, _) => Action::from_name(canonical).ok_or(TargetError::Operation)?,
     };
-    // A method before the URL must not contradict the operation.
+    // A method before the URL must agree with the operation.
     if method.is_some_and(|method| method != action) { Err(TargetError::Kind) } else { Ok(action) }
 }
 
-/// `FS_READ` and `Fs.Read` are `fs.read`.
+/// The lower-case form with dots: `FS_READ` and `Fs.Read` become `fs.read`.
 fn canonical_name(operation: &str) -> String {
     let lower = operation.to_ascii_lowercase();
     match lower.split_once('_') {
@@ -113,7 +113,7 @@ fn canonical_name(operation: &str) -> String {
     }
 }
 
-/// What a target looks like, where the operation does not say.
+/// The form of a target's text, which resolves operations that fit several kinds of target.
 #[derive(Clone, Copy)]
 enum TargetForm {
     Path,
