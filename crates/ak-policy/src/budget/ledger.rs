@@ -270,8 +270,8 @@ impl Ledger {
 
     /// The open reservation of this number; `None` when there is none.
     ///
-    /// For restoring, and for nothing else: whoever brings a ledger back takes up each claim that was written
-    /// down beside it, once. Two claims of one number would let what one holds be settled by the other.
+    /// Only for restoring a ledger: call it exactly once for each number that was saved beside the ledger. Two
+    /// reservations of one number would let one holder settle what the other reserved.
     pub fn reservation(&self, id: u64) -> Option<Reservation> {
         self.open.contains_key(&id).then_some(Reservation(id))
     }

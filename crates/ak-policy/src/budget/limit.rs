@@ -4,8 +4,7 @@ use core::fmt;
 
 use crate::counters::rate::Period;
 
-/// The most limits that one list in a policy may have, and the most periods, the shortest first, for which usage
-/// is kept apart precisely.
+/// The most limits in one list of a policy, and the most periods, shortest first, for which usage is kept precisely.
 pub const PERIODS_MAX: usize = 16;
 
 /// A limit of a policy on one dimension of an account, in total or over any span of a length.

@@ -79,7 +79,7 @@ pub(crate) struct Condition {
 pub(crate) struct Constraint {
     pub(crate) selector: Selector,
     pub(crate) tests: Box<[Test]>,
-    /// Whether absence satisfies it.
+    /// Whether a missing value satisfies the constraint.
     pub(crate) optional: bool,
 }
 

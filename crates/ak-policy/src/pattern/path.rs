@@ -43,8 +43,7 @@ impl From<Glob> for Part<'_> {
     }
 }
 
-/// A pattern over the segments of a path, in canonical form: patterns that match the same by construction are
-/// equal.
+/// A pattern over the segments of a path, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PathGlob {
     /// The literal segments at the start; `None` when there are none.
