@@ -58,12 +58,13 @@ impl PolicyDecision {
 pub struct Evaluation<'p> {
     /// The decision.
     pub decision: PolicyDecision,
-    /// The grant of the asking agent's permit; `None` when a plain rule permits. The caller spends the rate of
-    /// [`grants`](Self::grants).
+    /// The grant that the permit of the agent rests on, or else of its nearest ancestor that has one; `None` when
+    /// plain rules permit. The caller spends the rate of all [`grants`](Self::grants).
     pub grant: Option<GrantId>,
     /// The other grants that the permits of the agent's ancestors rest on.
     ancestor_grants: Vec<GrantId>,
-    /// For a denial that conditions on arguments decided, the place in the arguments; otherwise `None`.
+    /// The place in the arguments that decided, when the decision is not a permit and rests on a condition on
+    /// arguments; otherwise `None`.
     pub args_path: Option<Pointer>,
     /// The length of the prefix of the asking agent's name that names the agent whose authority decided.
     agent_bytes: usize,
@@ -251,11 +252,10 @@ impl Policy {
 
     /// Whether a permitted request may open a connection to this address, to which its host was resolved.
     ///
-    /// `request` is the request that was permitted. It may connect to public addresses of the host that it names.
-    /// Private, loopback, link-local, multicast and reserved addresses, and those at which clouds serve metadata,
-    /// additionally need a permit for `connect` to `ip:…`. The address is refused when a rule forbids, or asks
-    /// about, looking up the host or connecting to the host or the address; rules for the agent's ancestors count
-    /// too.
+    /// `request` is the request that was permitted. Public addresses of the host and port that it names are allowed.
+    /// Any other address needs a permit for `connect` to `ip:…`: private, loopback, link-local, multicast and reserved
+    /// addresses, and those at which clouds serve metadata. The address is refused when a rule forbids, or asks about,
+    /// looking up the host or connecting to the host or the address; rules for the agent's ancestors count too.
     pub fn address_allowed(&self, request: &Query<'_>, ip: IpAddr, port: u16) -> bool {
         let ip = CanonicalIp::new(ip);
         let (host, is_named) = match request.target {

@@ -32,7 +32,7 @@ struct Compiled {
 }
 
 impl Policy {
-    /// Reads a policy: JSON when its first character is `{`, TOML otherwise.
+    /// Reads a policy: JSON when its first character other than white space is `{`, TOML otherwise.
     ///
     /// `base_dir` is the absolute directory that `./` in patterns stands for; without it such patterns are
     /// rejected. Profiles that are not built in are rejected; see [`parse_with`](Self::parse_with).

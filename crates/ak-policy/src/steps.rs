@@ -3,7 +3,7 @@
 use core::cell::Cell;
 
 /// Steps that all decisions on one request may take together: a batch needs many decisions, a search one for each
-/// object. Once the steps are used up, every further decision is to forbid, and [`is_spent`](Self::is_spent)
+/// object. Once the steps are used up, a decision that needs more is to forbid, and [`is_spent`](Self::is_spent)
 /// returns true.
 #[derive(Debug)]
 pub struct Steps {

@@ -21,7 +21,7 @@ pub struct Unjudged {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at '{at}' of the schema")]
 pub struct SchemaError {
-    /// What is wrong.
+    /// The kind of error.
     pub reason: SchemaReason,
     /// The place in the schema.
     pub at: Pointer,

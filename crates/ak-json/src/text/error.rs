@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at line {line} column {column}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The kind of error.
     pub reason: ParseReason,
     /// The position in bytes from the start.
     pub offset: usize,

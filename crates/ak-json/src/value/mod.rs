@@ -62,12 +62,12 @@ impl Value {
         if let Self::Number(value) = self { Some(value) } else { None }
     }
 
-    /// The number as `u64`; `None` unless it was written as an integer within the range of `u64`.
+    /// The number as `u64`; `None` unless it is an integer, not a float, within the range of `u64`.
     pub fn as_u64(&self) -> Option<u64> {
         self.as_number()?.as_u64()
     }
 
-    /// The number as `i64`; `None` unless it was written as an integer within the range of `i64`.
+    /// The number as `i64`; `None` unless it is an integer, not a float, within the range of `i64`.
     pub fn as_i64(&self) -> Option<i64> {
         self.as_number()?.as_i64()
     }

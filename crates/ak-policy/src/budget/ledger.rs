@@ -96,7 +96,7 @@ impl Reservation {
 pub struct BudgetExceeded {
     /// The first dimension, in the order of the request, whose budget does not suffice.
     pub dimension: Dimension,
-    /// Its limit.
+    /// The limit of that dimension.
     pub limit: u64,
     /// What is already used.
     pub used: u64,

@@ -128,7 +128,7 @@ impl CapTable {
     /// Makes a capability that allows everything.
     ///
     /// # Errors
-    /// [`DeriveError::Full`].
+    /// [`DeriveError::Full`] when there are already [`CAPABILITIES_MAX`] capabilities.
     pub fn root(&mut self) -> Result<CapId, DeriveError> {
         self.insert(None, 0, Authority::everything(), Elapsed::default())
     }
@@ -216,7 +216,7 @@ impl CapTable {
     /// Whether the capability allows a request now. Takes and reserves nothing.
     ///
     /// # Errors
-    /// [`CapDenial`].
+    /// [`CapDenial`] when the capability or one of its ancestors does not cover the request.
     pub fn check(
         &self,
         id: CapId,
@@ -232,7 +232,7 @@ impl CapTable {
     /// and every ancestor; on an error nothing changes.
     ///
     /// # Errors
-    /// [`CapDenial`].
+    /// [`CapDenial`] when the capability or one of its ancestors does not cover the request.
     pub fn spend(
         &mut self,
         id: CapId,

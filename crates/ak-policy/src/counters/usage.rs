@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn usage_takes_bounded_room() {
         let mut usage = Usage::default();
-        // Once a minute for a year.
+        // Once every seven minutes for a year.
         for minute in 0..525_600u64 {
             if minute % 7 == 0 {
                 usage.add(1, Elapsed::exactly(minute * 60_000_000), &[]);

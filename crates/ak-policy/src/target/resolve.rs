@@ -11,7 +11,7 @@ impl Target {
     ///
     /// The operation is a canonical text (`fs.read`, `http.get`), or a bare or upper-case name (`read`,
     /// `WRITE`, `http`, `FS_READ`), which the target resolves: `/…` is a file, `0x…` a heap object,
-    /// `http://…` and `https://…` a URL. A URL may stand behind its method (`POST https://…`); without one,
+    /// `http://…` and `https://…` a URL. A URL may follow its method (`POST https://…`); without one,
     /// `http` means GET. Where the operation fixes the kind of target, its prefix (`tool:`, `model:`, …) may
     /// be left out.
     ///

@@ -45,9 +45,9 @@ impl Scheme {
 /// The host of a URL or an endpoint: a name to look up, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostOrIp {
-    /// A name.
+    /// A host name, to be looked up.
     Host(CanonicalHost),
-    /// An address.
+    /// An IP address.
     Ip(CanonicalIp),
 }
 
