@@ -4,7 +4,7 @@ use core::fmt;
 
 macro_rules! actions {
     ($($variant:ident $name:literal $kind:ident $doc:literal)*) => {
-        /// An operation of the policy language, such as `fs.read` or `http.get`: the verb of a
+        /// An operation of the policy language, such as `fs.read` or `http.get`. It is the verb of a
         /// [`Query`](crate::Query).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -144,7 +144,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// A set of actions, such as the `operation` of a rule names.
+/// A set of actions, as named by the `operation` of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actions(u32);
 

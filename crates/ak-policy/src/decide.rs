@@ -120,7 +120,8 @@ impl<'p> Evaluation<'p> {
 }
 
 impl Policy {
-    /// Decides on a request. A permit allocates nothing unless a rule tests a `format`, a label or provenance.
+    /// Decides on a request. A permit allocates nothing unless a rule tests a `format`, a label or provenance, or a
+    /// URL and a pattern both have several readings.
     ///
     /// When matching would take more steps than a decision may take (250,000 steps, a few milliseconds), the
     /// request is forbidden and no rule is named.

@@ -14,7 +14,7 @@
 //! - **Authority never grows.** An agent's ancestors must be permitted the same request; a [capability] is a set of
 //!   caveats, and no operation removes a caveat.
 //! - **Compiled once.** An index finds patterns by their literal parts: a thousand rules decide as fast as ten, and
-//!   matching a pattern takes at most linear time. A permit allocates nothing.
+//!   matching a pattern takes at most linear time. A permit by plain patterns allocates nothing.
 //! - **Explained.** Errors carry line, column and a suggestion; a denial comes with the rule that would permit the
 //!   request.
 //!

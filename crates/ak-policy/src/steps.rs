@@ -2,9 +2,9 @@
 
 use core::cell::Cell;
 
-/// Steps that all decisions on one request may take together: a batch needs many decisions, a search one for each
-/// object. Once the steps are used up, a decision that needs more is to forbid, and [`is_spent`](Self::is_spent)
-/// returns true.
+/// A budget of steps that all decisions on one request may take together. A batch needs many decisions, and a search
+/// one for each object. Once the steps are used up, a decision that needs more is to forbid, and
+/// [`is_spent`](Self::is_spent) returns true.
 #[derive(Debug)]
 pub struct Steps {
     left: Cell<usize>,

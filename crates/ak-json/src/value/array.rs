@@ -6,7 +6,7 @@ use core::mem;
 use crate::value::Value;
 use crate::value::tree::{self, Item, SHALLOW_DEPTH_MAX, Slot, Tree};
 
-/// A JSON array. Clones share its items; a change copies the chunk of 32 that it touches.
+/// A JSON array, whose clones share its items; a change copies the chunk of 32 that it touches.
 ///
 /// Reading, replacing and appending an item take time logarithmic in the length; inserting and removing an item
 /// also move the items after it.

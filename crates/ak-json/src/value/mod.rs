@@ -21,7 +21,7 @@ use crate::value::number::Number;
 use crate::value::object::Object;
 use crate::value::text::Text;
 
-/// A JSON value. Clones are cheap: strings and containers share their contents.
+/// A JSON value, which is cheap to clone: strings and containers share their contents.
 ///
 /// Two values are equal by RFC 6902 §4.6: numbers by value, objects regardless of the order of members.
 #[derive(Clone, Default)]

@@ -16,7 +16,7 @@ use crate::digest::{Digest, sha256};
 /// Strings of at least this many bytes are hashed once, and encoded as their hash.
 pub(crate) const LONG_BYTES_MIN: usize = 129;
 
-/// An immutable UTF-8 string. Clones share it; up to 23 bytes are stored in place.
+/// An immutable UTF-8 string, whose clones share it; up to 23 bytes are stored in place.
 pub struct Text(Repr);
 
 #[derive(Clone)]

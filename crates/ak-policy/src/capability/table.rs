@@ -62,7 +62,7 @@ struct Slot {
     node: Option<CapNode>,
 }
 
-/// What a use of a capability reserved in the budgets along its chain; see [`Ledger`](crate::budget::Ledger).
+/// What a use of a capability reserved in the budgets along its chain. See [`Ledger`](crate::budget::Ledger).
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct CapReservation(Vec<(CapId, Reservation)>);

@@ -22,7 +22,7 @@ pub struct Lint {
     pub text: String,
 }
 
-/// The kinds of lint.
+/// The kinds of [`Lint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LintKind {
     /// A stronger rule always decides before the rule.
