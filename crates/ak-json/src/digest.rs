@@ -5,11 +5,11 @@ use core::str::FromStr;
 
 use sha2::Digest as _;
 
-/// A SHA-256 digest; displayed and parsed as 64 lower-case hexadecimal digits.
+/// A SHA-256 digest, displayed and parsed as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest([u8; 32]);
 
-/// Text that is not 64 lower-case hexadecimal digits.
+/// Text that is not a digest: not 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 64 lower-case hexadecimal digits")]
 pub struct DigestError;

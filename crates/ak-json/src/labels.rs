@@ -1,4 +1,4 @@
-//! Labels: what is known about where a value came from and who may see it.
+//! Labels: whether a value can be trusted, and which secrets it contains.
 
 use alloc::collections::BTreeSet;
 
@@ -7,40 +7,40 @@ use crate::value::Value;
 use crate::value::array::Array;
 use crate::value::text::Text;
 
-/// A secrecy label has at most this many bytes.
+/// The most bytes of a secrecy label.
 pub const LABEL_BYTES_MAX: usize = 255;
 
-/// Whether a value may steer decisions; ordered from better to worse.
+/// Trusted or untrusted: whether a value may steer decisions. Ordered from better to worse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Integrity {
-    /// It comes from the owner, or from an agent that read nothing untrusted.
+    /// The value comes from the owner, or from an agent that read nothing untrusted.
     #[default]
     Trusted,
-    /// Something from outside had a hand in it.
+    /// Something from outside influenced the value.
     Untrusted,
 }
 
-/// The label of a value: a lattice with [`join`](Self::join) as its least upper bound.
+/// Integrity and secrets of a value: a lattice with [`join`](Self::join) as its least upper bound.
 ///
 /// Trusted without secrets is the bottom and the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Labels {
     /// Untrusted as soon as anything untrusted was mixed in.
     pub integrity: Integrity,
-    /// The secrets that were mixed in, by name.
+    /// The names of the secrets that were mixed in.
     pub secrecy: BTreeSet<Text>,
 }
 
-/// Why a value is no [`Labels`].
+/// Why a value is not [`Labels`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelsError {
-    /// It is no object with exactly the members `integrity` and `secrecy`.
+    /// The value is not an object with exactly the members `integrity` and `secrecy`.
     #[error("labels are an object of 'integrity' and 'secrecy'")]
     Shape,
     /// `integrity` is neither `"trusted"` nor `"untrusted"`.
     #[error("integrity is neither 'trusted' nor 'untrusted'")]
     Integrity,
-    /// `secrecy` is no array of strings.
+    /// `secrecy` is not an array of strings.
     #[error("secrecy is not an array of strings")]
     Secrecy,
     /// A secrecy label is empty or longer than [`LABEL_BYTES_MAX`].
@@ -54,7 +54,7 @@ impl Labels {
         Self { integrity: Integrity::Untrusted, secrecy: BTreeSet::new() }
     }
 
-    /// What a value made of both carries: untrusted if either is, and the secrets of both.
+    /// The labels of a value made of both: untrusted if either is, with the secrets of both.
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
         let mut joined = self.clone();
@@ -62,23 +62,23 @@ impl Labels {
         joined
     }
 
-    /// Joins `other` into this label.
+    /// Joins `other` into these labels.
     pub fn absorb(&mut self, other: &Self) {
         self.integrity = self.integrity.max(other.integrity);
         self.secrecy.extend(other.secrecy.iter().cloned());
     }
 
-    /// Whether what carries this label may go where `other` is expected: `other` dominates this one.
+    /// Whether data with these labels may go where `other` is the most that is allowed: `other` dominates these.
     pub fn flows_to(&self, other: &Self) -> bool {
         self.integrity <= other.integrity && self.secrecy.is_subset(&other.secrecy)
     }
 
-    /// Whether this is trusted without secrets.
+    /// Whether the labels are trusted without secrets.
     pub fn is_bottom(&self) -> bool {
         self.integrity == Integrity::Trusted && self.secrecy.is_empty()
     }
 
-    /// The JSON form: `{"integrity":"trusted","secrecy":["name", …]}`, secrecy ascending.
+    /// The JSON form: `{"integrity":"trusted","secrecy":["name", …]}`, with `secrecy` in ascending order.
     pub fn to_value(&self) -> Value {
         object! {
             "integrity": match self.integrity {
@@ -92,7 +92,7 @@ impl Labels {
     /// Reads the JSON form.
     ///
     /// # Errors
-    /// [`LabelsError`] when the value has another shape or a label another length.
+    /// [`LabelsError`] when the value has another shape, or a label is empty or too long.
     pub fn from_value(value: &Value) -> Result<Self, LabelsError> {
         let object = value.as_object().ok_or(LabelsError::Shape)?;
         let (2, Some(integrity), Some(secrecy)) =

@@ -1,18 +1,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! JSON values with shared structure, pointers, schemas and canonical digests, for programs that decide
-//! on JSON values and later prove which values they saw.
+//! JSON values with shared structure, pointers, schemas and canonical digests, for programs that decide on JSON
+//! values and later prove which values these were.
 //!
-//! - **Strict parsing.** Text is parsed once: duplicate members, integers beyond 64
-//!   bits, lone surrogates and whatever exceeds a limit are refused with their position. Members keep the order
-//!   in which they were written, `1` and `1.0` stay apart in print and are equal in comparison.
-//! - **Values share structure.** A clone copies nothing. A change copies the chunks of 32 on its way and leaves
-//!   older versions as they were, so keeping history costs what was changed.
-//! - **Nothing is hashed or measured twice.** Containers remember the hash and the length of what they hold; a
-//!   digest after a change re-hashes the chunks on the way up.
-//! - **No input makes it panic, overflow the stack or take unbounded time**, whatever the nesting, the names or
-//!   the patterns: an operation that is not linear in its own text spends units of [`Work`] first. Pure
-//!   computation, `no_std`, no unsafe code.
+//! - **Strict parsing.** A text is parsed once. Duplicate members, integers beyond 64 bits, lone surrogates and
+//!   everything above a limit are rejected with their position. Members keep their order; `1` and `1.0` print
+//!   differently and compare as equal.
+//! - **Values share structure.** A clone copies nothing. A change copies the chunks of 32 on the path to it and
+//!   leaves older versions as they were, so keeping history costs only what changed.
+//! - **Nothing is hashed or measured twice.** Containers remember the hash and the length of their contents; a
+//!   digest after a change re-hashes only the chunks on the path to it.
+//! - **No input causes a panic, a stack overflow or unbounded time**, whatever its nesting, names or patterns: an
+//!   operation that is not linear in its own text spends units of [`Work`] first. Pure computation, `no_std`, no
+//!   unsafe code.
 //!
 //! The types that matter are [`Value`] with its [`Array`] and [`Object`], [`Pointer`] (RFC 6901), [`Schema`] (JSON
 //! Schema, drafts 6 to 2020-12) and [`Digest`] (SHA-256 of the [canonical encoding][encoding]).
@@ -36,22 +36,23 @@
 //!
 //! # Modules
 //!
-//! **Values.** `value` holds [`Value`] and its kinds: `array`, `object`, `number`, `text` (strings). Below both containers lies
-//! `tree`, a persistent sequence, with `memo`, what its nodes remember; objects keep the names of their members in `names`, large
-//! ones with an `index`. `equal` compares, `deep` walks what nests too deep for recursion, `json_len` measures strings,
-//! `drop_queue` drops large values in steps.
+//! **Values.** `value` holds [`Value`] and its kinds: `array`, `object`, `number`, `text` (strings). Both
+//! containers are built on `tree`, a persistent sequence, whose nodes cache length and hash in a `memo`. Objects
+//! keep the names of their members in `names`, large objects with an `index`. `equal` compares values, `deep` walks
+//! values that nest too deep for recursion, `json_len` measures strings, `drop_queue` drops large values in steps.
 //!
-//! **JSON text.** `text`: `parse` reads with the tokens of `scan`; `grammar` tells whether a refused text is JSON at all; `limits`
-//! and `error` are what a text may be and why it is refused; `print` writes and measures.
+//! **JSON text.** `text`: `parse` reads texts, with tokens from `scan`; `grammar` checks whether a rejected text is
+//! JSON by its grammar; `limits` bounds what is accepted; `error` says why a text is rejected; `print` writes and
+//! measures.
 //!
-//! **Canonical encoding.** `canonical`: `encode` makes a value's digest, `encoder` that of a value that is never built. `digest` is
-//! [`Digest`] and SHA-256.
+//! **Canonical encoding.** `canonical`: `encode` makes the digest of a value, `encoder` the digest of a value that
+//! is never built in memory. `digest` holds [`Digest`] and SHA-256.
 //!
-//! **JSON Schema.** `schema`: `compile`, with `keywords`, `dialect`, `reference` and `uri`, reads a schema into what is `compiled`;
-//! `check`, with `evaluated`, `truth`, `unique` and `decimal`, judges values; `pattern` matches what `ecma` translates; `error` says
-//! why a schema or a value is refused, `explain` in words.
+//! **JSON Schema.** `schema`: `compile`, with `keywords`, `dialect`, `reference` and `uri`, reads a schema into the
+//! rules of `compiled`; `check`, with `evaluated`, `truth`, `unique` and `decimal`, validates values; `pattern`
+//! matches the patterns that `ecma` translates; `error` says why a schema or a value is rejected.
 //!
-//! **Beside values.** `pointer` is [`Pointer`], `labels` [`Labels`]; `work` counts what operations cost.
+//! **Beside values.** `pointer` holds [`Pointer`], `labels` holds [`Labels`]; `work` counts the cost of operations.
 //!
 //! # Directions
 //!

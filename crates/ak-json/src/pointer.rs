@@ -10,26 +10,26 @@ use crate::value::number::Number;
 use crate::value::text::Text;
 use crate::work::{self, OutOfWork, Work};
 
-/// A pointer has at most this many tokens: it can name nothing deeper than the deepest document.
+/// The most tokens of a pointer that [`Pointer::parse`] accepts.
 pub const POINTER_TOKENS_MAX: usize = 4096;
 
-/// A JSON Pointer (RFC 6901): the way from a document to one of its values.
+/// A JSON Pointer (RFC 6901): the path from a document to one of its values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pointer(Vec<Text>);
 
-/// Why a text is no pointer.
+/// Why a text is not a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
-    /// It is neither empty nor begins with `/`.
+    /// The text is neither empty nor begins with `/`.
     #[error("pointer does not begin with '/'")]
     Start,
-    /// A `~` is followed by neither `0` nor `1`.
+    /// A `~` in the text is followed by neither `0` nor `1`.
     #[error("'~' at byte {offset} of the pointer is followed by neither '0' nor '1'")]
     Escape {
-        /// Where the `~` stands, in bytes.
+        /// The position of the `~` in bytes from the start.
         offset: usize,
     },
-    /// It has more than [`POINTER_TOKENS_MAX`] tokens.
+    /// The text has more than [`POINTER_TOKENS_MAX`] tokens.
     #[error("pointer has more than {POINTER_TOKENS_MAX} tokens")]
     Tokens,
 }
@@ -70,22 +70,22 @@ impl Pointer {
         self.0.is_empty()
     }
 
-    /// Goes one step further down: a member's name, or an array index in decimal.
+    /// Appends a token: a member's name, or an array index in decimal.
     pub fn push(&mut self, token: impl Into<Text>) {
         self.0.push(token.into());
     }
 
-    /// Goes one step further down, into an array.
+    /// Appends an array index.
     pub fn push_index(&mut self, index: usize) {
         self.0.push(Number::from(index).with_text(|text| text.into()));
     }
 
-    /// Takes the last step back and returns its token.
+    /// Removes the last token and returns it; `None` for the root.
     pub fn pop(&mut self) -> Option<Text> {
         self.0.pop()
     }
 
-    /// The pointer to the container of what this points to; `None` for the root.
+    /// The pointer without its last token, to the container of the value; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         let (_, parents) = self.0.split_last()?;
         Some(Self(parents.to_vec()))
@@ -96,7 +96,7 @@ impl Pointer {
         self.0.last()
     }
 
-    /// Whether `prefix` points to what this points to, or to something around it.
+    /// Whether `prefix` points to the same value as this pointer, or to a container around it.
     pub fn starts_with(&self, prefix: &Self) -> bool {
         self.0.starts_with(&prefix.0)
     }
@@ -123,7 +123,7 @@ fn unescape(token: &str, offset: usize) -> Result<Text, PointerError> {
     Ok(text.into())
 }
 
-/// Reads an array index as RFC 6901 §4 writes it: decimal, without leading zeros.
+/// Reads an array index as in RFC 6901 §4: decimal, without leading zeros. `None` for any other text.
 pub fn array_index(token: &str) -> Option<usize> {
     let plain = token == "0" || !token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit());
     if plain { token.parse().ok() } else { None }
@@ -160,7 +160,7 @@ impl fmt::Display for Pointer {
 }
 
 impl Value {
-    /// Units of [`Work`] for finding what a token names within this container.
+    /// Units of [`Work`] for looking up a token in this value.
     pub fn step_work(&self, token: &str) -> u64 {
         match self {
             Self::Object(object) => object.lookup_work(token),
@@ -169,10 +169,11 @@ impl Value {
         }
     }
 
-    /// The value the pointer names within this one, for work that grows with the way there.
+    /// The value at the pointer within this one; `None` when there is none. Spends work proportional to the tokens
+    /// and the containers on the way.
     ///
     /// # Errors
-    /// [`OutOfWork`] when that is not enough.
+    /// [`OutOfWork`] when `work` runs out.
     pub fn find(&self, pointer: &Pointer, work: &mut Work) -> Result<Option<&Self>, OutOfWork> {
         let mut found = self;
         for token in pointer.tokens() {
@@ -193,7 +194,7 @@ impl Value {
         }
     }
 
-    /// The value the pointer names within this one.
+    /// The value at the pointer within this one; `None` when there is none.
     pub fn pointer(&self, pointer: &Pointer) -> Option<&Self> {
         pointer.tokens().iter().try_fold(self, |value, token| value.child(token))
     }

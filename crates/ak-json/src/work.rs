@@ -1,10 +1,10 @@
-//! Work: the cost of operations, counted instead of timed.
+//! Work: the cost of operations, counted in units instead of time.
 
-/// Units of work that an operation may still take, and has taken.
+/// Units of work that an operation may take and has taken.
 ///
-/// One unit stands for about 10 ns of a slow core's time: 100 units for 1 µs, 2,000,000 for 20 ms. Whatever takes
-/// longer than its own text is long spends units *before* it works, and gives up when they are used up. So a meter
-/// bounds the time. The count depends on nothing but the values: the same operation costs the same on every machine.
+/// One unit is about 10 ns of a slow core: 100 units are 1 µs, 2,000,000 are 20 ms. An operation that takes longer
+/// than its own text is long spends units *before* it works, and stops when they are used up. So a meter bounds the
+/// time. The count depends only on the values: the same operation costs the same on every machine.
 ///
 /// ```
 /// use ak_json::{OutOfWork, Work};
@@ -12,7 +12,7 @@
 /// let mut work = Work::new(100);
 /// assert_eq!(work.spend(60), Ok(()));
 /// assert_eq!((work.used(), work.left()), (60, 40));
-/// // What cannot be paid for in full uses up the rest.
+/// // Spending more than is left uses up the rest.
 /// assert_eq!(work.spend(60), Err(OutOfWork));
 /// assert_eq!((work.used(), work.left()), (100, 0));
 /// ```
@@ -22,7 +22,7 @@ pub struct Work {
     left: u64,
 }
 
-/// An operation takes more work than it may.
+/// An operation would take more work than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("takes more than the limit of work")]
 pub struct OutOfWork;
@@ -33,7 +33,7 @@ impl Work {
         Self { given: units, left: units }
     }
 
-    /// A meter that does not run out: for tests, and for what was paid for before.
+    /// A meter that does not run out: for tests, and for work that was already paid for.
     pub const fn unlimited() -> Self {
         Self::new(u64::MAX)
     }
@@ -41,7 +41,7 @@ impl Work {
     /// Takes units for work that is about to be done.
     ///
     /// # Errors
-    /// [`OutOfWork`] when fewer are left; then none are.
+    /// [`OutOfWork`] when fewer units are left; then none are left.
     pub fn spend(&mut self, units: u64) -> Result<(), OutOfWork> {
         match self.left.checked_sub(units) {
             Some(left) => {
@@ -66,12 +66,12 @@ impl Work {
     }
 }
 
-/// Units for going through so many bytes that lie side by side.
+/// Units for reading this many adjacent bytes.
 pub(crate) const fn bytes(len: usize) -> u64 {
     len as u64 / 64
 }
 
-/// The binary logarithm, rounded up.
+/// The number of binary digits of `count`: its binary logarithm rounded down, plus 1.
 pub(crate) const fn log2(count: usize) -> u64 {
     (usize::BITS - count.leading_zeros()) as u64
 }

@@ -1,16 +1,17 @@
-//! What a rule speaks about: the operations of the policy language.
+//! Actions: the operations of the policy language, which rules permit or forbid.
 
 use core::fmt;
 
 macro_rules! actions {
     ($($variant:ident $name:literal $kind:ident $doc:literal)*) => {
-        /// One operation of the policy language, the verb of a [`Query`](crate::Query).
+        /// An operation of the policy language, such as `fs.read` or `http.get`. It is the verb of a
+        /// [`Query`](crate::Query).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum Action { $(#[doc = $doc] $variant,)* }
 
         impl Action {
-            /// Every action, in the order of the language.
+            /// Every action, in the order in which the language lists them.
             pub const ALL: &'static [Action] = &[$(Action::$variant,)*];
 
             /// The canonical text: `fs.read`, `http.get`, `execute`.
@@ -18,7 +19,7 @@ macro_rules! actions {
                 match self { $(Action::$variant => $name,)* }
             }
 
-            /// What the action is done to.
+            /// The kind of target that the action acts on.
             pub const fn kind(self) -> TargetKind {
                 match self { $(Action::$variant => TargetKind::$kind,)* }
             }
@@ -26,7 +27,7 @@ macro_rules! actions {
     };
 }
 
-/// The sort of [`Target`](crate::Target) an action is done to.
+/// The kind of [`Target`](crate::Target) that an action acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetKind {
     /// A file or directory.
@@ -82,13 +83,13 @@ actions! {
 }
 
 impl Action {
-    /// The action with this canonical text.
+    /// The action with this canonical text; `None` for any other text.
     pub fn from_name(name: &str) -> Option<Action> {
         Self::ALL.iter().copied().find(|action| action.as_str() == name)
     }
 
-    /// What a rule's `operation` says to mean this action and no other: `fs.write!` and `fs.read!`, otherwise
-    /// the canonical text.
+    /// The text by which a rule's `operation` names this action without the actions that it covers: `fs.write!` and
+    /// `fs.read!`, otherwise the canonical text.
     pub const fn exact_name(self) -> &'static str {
         match self {
             Self::FsRead => "fs.read!",
@@ -97,12 +98,13 @@ impl Action {
         }
     }
 
-    /// The HTTP action of a method, which is written in upper case (RFC 9110 §9).
+    /// The HTTP action of a method in upper case (methods are case-sensitive, RFC 9110 §9); `None` for any other
+    /// text.
     pub fn from_method(method: &str) -> Option<Action> {
         Self::ALL.iter().copied().find(|action| action.method() == Some(method))
     }
 
-    /// The method of an HTTP action, in upper case.
+    /// The method of an HTTP action, in upper case; `None` for other actions.
     pub const fn method(self) -> Option<&'static str> {
         match self {
             Self::HttpGet => Some("GET"),
@@ -142,14 +144,14 @@ impl fmt::Display for Action {
     }
 }
 
-/// A set of actions, as the `operation` of a rule names it.
+/// A set of actions, as named by the `operation` of a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Actions(u32);
 
 const _: () = assert!(Action::ALL.len() < 32, "a set of actions is 32 bits");
 
 impl Actions {
-    /// No action.
+    /// The empty set.
     pub const NONE: Actions = Actions(0);
 
     /// The set of one action.
@@ -157,8 +159,9 @@ impl Actions {
         Actions(1 << action as u8)
     }
 
-    /// The actions that a rule's `operation` stands for: one action and what it covers, one action alone
-    /// (`fs.write!`, `fs.read!`), `*`, or a family such as `http.*`. `None` when the text names no action.
+    /// The actions that one text in a rule's `operation` stands for: an action with the actions it covers, an
+    /// action without them (`fs.write!`, `fs.read!`), `*` for all, or a family such as `http.*`. `None` when the
+    /// text names no action.
     pub fn parse(text: &str) -> Option<Actions> {
         if text.ends_with('!') {
             return Action::ALL.iter().copied().find(|action| action.exact_name() == text).map(Self::of);
@@ -184,7 +187,7 @@ impl Actions {
         (actions != Self::NONE).then_some(actions)
     }
 
-    /// Adds what the actions of this set cover: `fs.read` list and stat, `fs.write` delete.
+    /// Adds the actions that actions of this set cover: `fs.read` covers list and stat, `fs.write` covers delete.
     const fn covering(self) -> Actions {
         let mut bits = self.0;
         if self.contains(Action::FsRead) {
@@ -196,13 +199,13 @@ impl Actions {
         Actions(bits)
     }
 
-    /// The fewest texts that together stand for this set, in the order of the language: `fs.write` where
-    /// delete belongs to it, `fs.write!` where it does not. [`parse`](Self::parse) reads each of them.
+    /// The fewest texts that together stand for this set, in the order of the language: `fs.write` where the set
+    /// contains delete, `fs.write!` where it does not. [`parse`](Self::parse) reads each of them.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         self.names_with(true)
     }
 
-    /// As [`names`](Self::names), with the actions that another one of the set covers among them.
+    /// Like [`names`](Self::names), but also names the actions that another action of the set covers.
     pub(crate) fn all_names(self) -> impl Iterator<Item = &'static str> {
         self.names_with(false)
     }
@@ -220,34 +223,34 @@ impl Actions {
         self.iter().filter(move |action| !(fewest && is_covered(*action))).map(name)
     }
 
-    /// The set as bits, one for each action in the order of the language. New actions come last, so that bits
+    /// The set as bits, one for each action in the order of the language. New actions are added at the end, so bits
     /// keep their meaning.
     pub const fn to_bits(self) -> u32 {
         self.0
     }
 
-    /// The set of these bits; `None` when one of them is no action's.
+    /// The set of these bits; `None` when a bit belongs to no action.
     pub const fn from_bits(bits: u32) -> Option<Actions> {
         if bits >> Action::ALL.len() == 0 { Some(Actions(bits)) } else { None }
     }
 
-    /// Whether the action belongs to the set.
+    /// Whether the set contains the action.
     pub const fn contains(self, action: Action) -> bool {
         self.0 & Self::of(action).0 != 0
     }
 
-    /// Whether the set has no action.
+    /// Whether the set is empty.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The actions of either set.
+    /// The actions in either set.
     #[must_use]
     pub const fn union(self, other: Actions) -> Actions {
         Actions(self.0 | other.0)
     }
 
-    /// The actions of both sets.
+    /// The actions in both sets.
     #[must_use]
     pub const fn intersection(self, other: Actions) -> Actions {
         Actions(self.0 & other.0)

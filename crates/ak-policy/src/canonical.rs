@@ -1,10 +1,10 @@
-//! One order for what has none.
+//! Sorts JSON whose order has no meaning, for the canonical form.
 
 use alloc::vec::Vec;
 
 use ak_json::{Object, Value};
 
-/// The value with the members of every object in ascending order.
+/// The value with the members of every object in ascending order, at any depth.
 pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(object) => {
@@ -17,7 +17,7 @@ pub(crate) fn sorted(value: &Value) -> Value {
     }
 }
 
-/// The texts of a set, ascending, each once.
+/// The texts of the items as a JSON array in ascending order, without duplicates.
 pub(crate) fn set<T: alloc::string::ToString>(items: impl IntoIterator<Item = T>) -> Value {
     let mut texts: Vec<_> = items.into_iter().map(|item| item.to_string()).collect();
     texts.sort();

@@ -1,4 +1,4 @@
-//! The decision: forbid > ask > permit > default deny.
+//! The decision of a policy: forbid > ask > permit > default deny.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -14,33 +14,33 @@ use crate::policy::Policy;
 use crate::query::Query;
 use crate::target::{CanonicalIp, HostOrIp, Target};
 
-/// A policy's decision on a request.
+/// The decision of a policy on a request, with expired and rate-limited grants told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyDecision {
-    /// It may happen.
+    /// The request is permitted.
     Permit,
-    /// Somebody with authority must approve first.
+    /// A person with authority must approve the request first.
     Ask,
-    /// A rule forbids it.
+    /// A rule forbids the request.
     Forbid,
-    /// No rule permits it.
+    /// No rule permits the request.
     DefaultDeny,
-    /// Only a grant would permit it, and the grant has expired.
+    /// Only a grant would permit the request, and the grant has expired.
     Expired,
-    /// Only a grant would permit it, and its rate is used up for now.
+    /// Only a grant would permit the request, and its rate is used up for now.
     RateLimited {
-        /// When it can be used again, in µs from now.
+        /// When the grant can be used again, in µs from now.
         retry_after_us: u64,
     },
 }
 
 impl PolicyDecision {
-    /// Whether the request may happen now.
+    /// Whether the request is permitted now.
     pub fn is_permit(self) -> bool {
         self == Self::Permit
     }
 
-    /// How far the decision is from a permit, for the worst of several.
+    /// How restrictive the decision is: of several decisions the one with the highest severity counts.
     fn severity(self) -> u8 {
         match self {
             Self::Permit => 0,
@@ -58,42 +58,44 @@ impl PolicyDecision {
 pub struct Evaluation<'p> {
     /// The decision.
     pub decision: PolicyDecision,
-    /// The grant that permits; the caller spends its rate. `None` when a plain rule permits.
+    /// The grant that the permit of the agent rests on, or else of its nearest ancestor that has one; `None` when
+    /// plain rules permit. The caller spends the rate of all [`grants`](Self::grants).
     pub grant: Option<GrantId>,
-    /// The grants that permit its ancestors the same.
+    /// The other grants that the permits of the agent's ancestors rest on.
     ancestor_grants: Vec<GrantId>,
-    /// Where in the arguments the reason lies, when it is not a permit and a condition on arguments decided.
+    /// The place in the arguments that decided, when the decision is not a permit and rests on a condition on
+    /// arguments; otherwise `None`.
     pub args_path: Option<Pointer>,
-    /// How much of the asking agent's path names the agent whose authority decided.
+    /// The length of the prefix of the asking agent's name that names the agent whose authority decided.
     agent_bytes: usize,
     rule: Option<&'p Rule>,
     target: Option<&'p RuleTarget>,
 }
 
 impl<'p> Evaluation<'p> {
-    /// The rule that decided, or the grant's rule that would have.
+    /// The id of the rule that decided, or of the rule whose expired or rate-limited grant would have permitted.
     pub fn rule_id(&self) -> Option<&'p str> {
         self.rule.map(|rule| &*rule.id)
     }
 
-    /// For a permit over files: the deepest directory that holds everything the permitting pattern matches. For an
-    /// ask the same of the pattern that asks: what an approval of the request grants.
+    /// For a permit or an ask over files, the deepest directory that holds everything the deciding pattern matches.
+    /// For an ask, an approval of the request grants this directory.
     pub fn granted_root(&self) -> Option<&'p str> {
         self.target?.root.as_deref()
     }
 
-    /// For a permit over files: whether links beneath [`granted_root`](Self::granted_root) are followed. Where they lead is
-    /// asked about under its own path.
+    /// For a permit over files, whether symbolic links beneath [`granted_root`](Self::granted_root) are followed.
+    /// Access to a link's target is decided separately, under the target's own path.
     pub fn follows_links(&self) -> bool {
         self.decision.is_permit() && self.rule.is_some_and(|rule| rule.follows)
     }
 
-    /// Every grant that a permit rests on, of the agent and of its ancestors: the caller spends the rate of each.
+    /// Every grant that a permit rests on, of the agent and of its ancestors; the caller spends the rate of each.
     pub fn grants(&self) -> impl Iterator<Item = GrantId> {
         self.ancestor_grants.iter().copied().chain(self.grant)
     }
 
-    /// The agent whose authority decided.
+    /// The agent of the lineage whose authority decided.
     pub(crate) fn agent<'q>(&self, query: &Query<'q>) -> &'q str {
         query.agent.get(..self.agent_bytes).unwrap_or(query.agent)
     }
@@ -118,14 +120,14 @@ impl<'p> Evaluation<'p> {
 }
 
 impl Policy {
-    /// Decides about a request. A permit allocates nothing, unless a rule asks for a `format`, a label or
-    /// provenance.
+    /// Decides on a request. A permit allocates nothing unless a rule tests a `format`, a label or provenance, or a
+    /// URL and a pattern both have several readings.
     ///
-    /// A request is forbidden, and no rule is named, when its target and the patterns are such that matching
-    /// them takes more than a fixed number of steps (a few milliseconds).
+    /// When matching would take more steps than a decision may take (250,000 steps, a few milliseconds), the
+    /// request is forbidden and no rule is named.
     ///
-    /// Where the agent has ancestors (`crew` is one of `crew/writer`), each of them must be permitted to do
-    /// the same; the decision is the one furthest from a permit, of equals the outermost ancestor's.
+    /// Where the agent has ancestors (`crew` is an ancestor of `crew/writer`), each of them must be permitted the
+    /// same request. The most restrictive decision counts; of equally restrictive ones, the outermost ancestor's.
     pub fn decide<'p>(&'p self, query: &Query<'_>) -> Evaluation<'p> {
         if query.action.kind() != query.target.kind() {
             return Evaluation { agent_bytes: query.agent.len(), ..Evaluation::deny() };
@@ -140,7 +142,7 @@ impl Policy {
                 ancestor_grants.extend(core::mem::replace(&mut grant, evaluation.grant));
             }
             let worse = |worst: &Evaluation<'_>| evaluation.decision.severity() > worst.decision.severity();
-            // A permit is the asking agent's own.
+            // If all permit, the asking agent's own evaluation is returned.
             if worst.as_ref().is_none_or(|worst| worse(worst) || worst.decision.is_permit()) {
                 worst = Some(evaluation);
             }
@@ -157,16 +159,16 @@ impl Policy {
         evaluation
     }
 
-    /// Decides for one agent, leaving its ancestors aside.
+    /// Decides for one agent, without its ancestors.
     pub(crate) fn decide_for<'p>(&'p self, agent: &str, query: &Query<'_>, meter: &Meter) -> Evaluation<'p> {
-        // A rule that is not looked at may forbid.
+        // A rule that was not examined might forbid.
         let out_of_steps = || Evaluation { decision: PolicyDecision::Forbid, ..Evaluation::deny() };
         if meter.is_spent() {
             return out_of_steps();
         }
         let rules = self.rules();
         let context = query.rule_context(agent, meter);
-        // Rules stand in the order in which they decide: the first that applies is the answer.
+        // Rules are sorted so that the first one that applies decides.
         let mut first: Option<(u32, u32)> = None;
         let mut near: Option<(u32, u32)> = None;
         let mut lapsed: Option<(u32, u32, GrantState)> = None;
@@ -243,7 +245,7 @@ impl Policy {
         }
     }
 
-    /// The grant that a decision rests on.
+    /// The grant with this id; `None` when the policy has none.
     pub fn grant(&self, id: GrantId) -> Option<&Grant> {
         let grants = self.grants();
         grants.get(grants.binary_search_by_key(&id, Grant::id).ok()?)
@@ -251,11 +253,10 @@ impl Policy {
 
     /// Whether a permitted request may open a connection to this address, to which its host was resolved.
     ///
-    /// `request` is the request that was permitted. Public addresses of the host that it names are open to
-    /// it; those of private, loopback, link-local, multicast and reserved ranges, and those where clouds
-    /// serve metadata, only when `connect` is permitted to `ip:…`. A rule that forbids, or asks about,
-    /// looking up the host or connecting to the host or the address closes it, and so does one for an
-    /// ancestor of the agent.
+    /// `request` is the request that was permitted. Public addresses of the host and port that it names are allowed.
+    /// Any other address needs a permit for `connect` to `ip:…`: private, loopback, link-local, multicast and reserved
+    /// addresses, and those at which clouds serve metadata. The address is refused when a rule forbids, or asks about,
+    /// looking up the host or connecting to the host or the address; rules for the agent's ancestors count too.
     pub fn address_allowed(&self, request: &Query<'_>, ip: IpAddr, port: u16) -> bool {
         let ip = CanonicalIp::new(ip);
         let (host, is_named) = match request.target {
@@ -293,7 +294,8 @@ impl Policy {
     }
 }
 
-/// Which of two lapsed grants to tell of: the one that comes back.
+/// The rank of a grant's state when several grants cannot be used: a rate-limited grant is reported before an
+/// expired one.
 fn preference(state: GrantState) -> u8 {
     match state {
         GrantState::Alive => 0,

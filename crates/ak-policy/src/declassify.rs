@@ -1,16 +1,16 @@
-//! Declassification: the only way down for labels, by a grant that has a name.
+//! Declassification: a named grant, the only way to lower labels.
 
 use alloc::collections::BTreeSet;
 
 use ak_json::{Integrity, LABEL_BYTES_MAX, Labels, Text, Value, object};
 
-/// The name of a declassification has at most this many bytes.
+/// The most bytes that the name of a declassification may have.
 pub const DECLASSIFICATION_NAME_BYTES_MAX: usize = 255;
 
-/// A named grant to lower labels: it takes away the secrets it lists, and vouches for integrity if it says so.
+/// A named grant to lower labels: it removes the secrets it lists, and makes values trusted if it vouches for them.
 ///
-/// Labels rise by themselves wherever values mix; nothing but such a grant lowers them. Whoever holds one decides by
-/// its name alone, so the name stands in the log with what was lowered: see [`Declassified::to_value`].
+/// Labels rise automatically wherever values mix; only such a grant lowers them. Its name alone identifies the
+/// grant, so the log keeps the name with the labels before and after: see [`Declassified::to_value`].
 ///
 /// ```
 /// use ak_json::{Integrity, Labels};
@@ -30,25 +30,26 @@ pub struct Declassification {
     vouches: bool,
 }
 
-/// Why something is no declassification.
+/// Why a declassification is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeclassificationError {
-    /// The name is empty or longer than [`DECLASSIFICATION_NAME_BYTES_MAX`].
+    /// The name is empty or longer than [`DECLASSIFICATION_NAME_BYTES_MAX`] bytes.
     #[error("a declassification's name has 1 to {DECLASSIFICATION_NAME_BYTES_MAX} bytes")]
     Name,
-    /// It lists a secret whose name no label can have.
+    /// A listed secret is empty or longer than [`LABEL_BYTES_MAX`] bytes, so that no label can have it.
     #[error("a secrecy label has 1 to {LABEL_BYTES_MAX} bytes")]
     Label,
-    /// It lowers nothing.
+    /// The declassification lists no secret and does not vouch, so it would lower nothing.
     #[error("a declassification names secrets or vouches for integrity")]
     Nothing,
 }
 
 impl Declassification {
-    /// A grant of this name over these secrets; `vouches` makes untrusted values trusted.
+    /// A grant of this name that removes these secrets; with `vouches` it also makes untrusted values trusted.
     ///
     /// # Errors
-    /// When the name or a secret has no or too many bytes, or nothing would be lowered.
+    /// [`DeclassificationError`] when the name or a secret is empty or too long, or when the grant would lower
+    /// nothing.
     pub fn new(
         name: impl Into<Text>,
         secrecy: impl IntoIterator<Item = Text>,
@@ -67,12 +68,12 @@ impl Declassification {
         Ok(Declassification { name, secrecy, vouches })
     }
 
-    /// The name that stands in the log.
+    /// The name, which the log keeps.
     pub fn name(&self) -> &Text {
         &self.name
     }
 
-    /// The labels without what this grant takes away.
+    /// Lowers labels: removes this grant's secrets, and sets the integrity to trusted if it vouches.
     pub fn lower(&self, labels: &Labels) -> Declassified {
         let integrity = if self.vouches { Integrity::Trusted } else { labels.integrity };
         let secrecy = labels.secrecy.difference(&self.secrecy).cloned().collect();
@@ -80,7 +81,8 @@ impl Declassification {
     }
 }
 
-/// Labels that were lowered, by which grant, and what they were: only [`Declassification::lower`] makes one.
+/// Labels that were lowered, the labels before, and the name of the grant; only [`Declassification::lower`] makes
+/// one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declassified {
     by: Text,
@@ -94,7 +96,7 @@ impl Declassified {
         &self.after
     }
 
-    /// What the log has to keep: `{"by": name, "before": labels, "after": labels}`.
+    /// The value that the log keeps: `{"by": name, "before": labels, "after": labels}`.
     pub fn to_value(&self) -> Value {
         object! { "by": self.by.clone(), "before": self.before.to_value(), "after": self.after.to_value() }
     }

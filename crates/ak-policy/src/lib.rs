@@ -2,19 +2,21 @@
 #![forbid(unsafe_code)]
 //! A policy language for AI agents, with canonical targets, capabilities and budgets.
 //!
-//! The crate answers one question, [`Policy::decide`], about one thing, a [`Query`]: an agent, an [`Action`],
-//! a [`Target`], and the arguments. It opens no file, reads no clock, and keeps no state: tables of state are handed
-//! out, and the caller keeps them.
+//! The crate answers one question, [`Policy::decide`], about a [`Query`]: may this agent perform this [`Action`] on
+//! this [`Target`] with these arguments? It opens no file, reads no clock and holds no mutable state: what changes
+//! over time is in tables that the caller keeps and passes in.
 //!
-//! - **Doubt never widens authority.** `forbid > ask > permit > default deny`. A pattern or condition that leaves
-//!   something open is read narrowly where it gives authority and widely where it takes authority away.
-//! - **One canonical form.** A [`Target`] can only be made by canonicalising, and a text that programs read differently
-//!   is refused. So the target that was checked is, by type, the target that is used.
-//! - **Authority never grows.** An agent's ancestors must be permitted too; a [capability] is the set of its
-//!   caveats, and nothing takes one away.
-//! - **Compiled once.** An index finds patterns by their literal parts: a thousand rules decide as fast as
-//!   ten, and no pattern costs more than linear time. A permit allocates nothing.
-//! - **Explained.** Errors have line, column and a suggestion; a denial comes with the rule that would permit it.
+//! - **Doubt never widens authority.** `forbid > ask > permit > default deny`. Where a pattern or condition can be
+//!   read in several ways, the narrowest reading counts for a rule that gives authority and the widest for a rule
+//!   that takes it away.
+//! - **One canonical form.** A [`Target`] can only be made by canonicalising a text, and a text that programs read
+//!   differently is refused. So the target that was checked is, by type, the target that is used.
+//! - **Authority never grows.** An agent's ancestors must be permitted the same request; a [capability] is a set of
+//!   caveats, and no operation removes a caveat.
+//! - **Compiled once.** An index finds patterns by their literal parts: a thousand rules decide as fast as ten, and
+//!   matching a pattern takes at most linear time. A permit by plain patterns allocates nothing.
+//! - **Explained.** Errors carry line, column and a suggestion; a denial comes with the rule that would permit the
+//!   request.
 //!
 //! ```
 //! use ak_policy::{Policy, PolicyDecision, Query, Target};
@@ -40,21 +42,24 @@
 //!
 //! # Modules
 //!
-//! **Decisions.** [`Policy`] (`policy`) is the compiled policy. `query` holds [`Query`], the question; `decide` the answer,
-//! [`Evaluation`] and [`PolicyDecision`]; `steps` the work that all decisions on one request may take.
+//! **Decisions.** [`Policy`] (`policy`) is the compiled policy. `query` holds [`Query`], the question; `decide`
+//! holds the answer, [`Evaluation`] and [`PolicyDecision`]; `steps` bounds the work of all decisions on one
+//! request.
 //!
-//! **Reading policies.** `language` reads TOML and JSON texts into the `model`: rules, grants, limits, labels, settings. `index`
-//! finds the rules whose patterns may match a target. `canonical` orders what has no order; [`did_you_mean`] guesses words;
-//! `toml_text` quotes TOML strings.
+//! **Reading policies.** `language` reads TOML and JSON texts into the `model`: rules, grants, limits, labels,
+//! settings. `index` finds the rules whose patterns may match a target. `canonical` sorts JSON whose order has no
+//! meaning; `toml_text` quotes TOML strings.
 //!
-//! **What requests are about.** `action` lists the operations; `target` holds the canonical targets; `agent` the names of
-//! agents. `pattern` matches targets, `condition` tests arguments, labels and provenance.
+//! **What requests are about.** `action` lists the operations; `target` holds the canonical targets; `agent` holds
+//! the names of agents. `pattern` matches targets, `condition` tests arguments, labels and provenance.
 //!
-//! **State that the caller keeps.** `tables` holds [`GrantTable`] and [`LimitTable`]; [`budget`] the ledger of accounts;
-//! [`capability`] capabilities and tokens. They rest on `counters`: [`Elapsed`] time, usage, token buckets, and reading a
-//! table's state back (`from_value` of each; `migrate` or `adopt` for the state of an earlier version; [`TableError`]).
+//! **State that the caller keeps.** `tables` holds [`GrantTable`] and [`LimitTable`]; [`budget`] holds the ledger
+//! of one account; [`capability`] holds capabilities and tokens. They rest on `counters`: [`Elapsed`] time, usage,
+//! token buckets, and reading a table's state back (`from_value` of each table; `migrate` or `adopt` for the state
+//! of an earlier version; [`TableError`]).
 //!
-//! **Labels.** [`Policy::labels_of`] and [`Origin`] tell what sources give; `declassify` lowers labels ([`Declassification`]).
+//! **Labels.** [`Policy::labels_of`] and [`Origin`] give the labels of sources; `declassify` lowers labels
+//! ([`Declassification`]).
 //!
 //! **Reviewing policies.** `review`: [`Policy::lint`], [`Policy::diff`], [`Policy::test`], [`Policy::explain`], [`Recorder`].
 //!

@@ -21,7 +21,7 @@ use crate::pattern::Meter;
 use crate::query::Query;
 use crate::target::Target;
 
-/// What agents may do: immutable, compiled once, cheap to clone.
+/// A compiled policy, which says what agents may do: immutable and cheap to clone.
 #[derive(Clone)]
 pub struct Policy(Arc<Compiled>);
 
@@ -32,14 +32,14 @@ struct Compiled {
 }
 
 impl Policy {
-    /// Reads a policy: JSON when its first character is `{`, TOML otherwise.
+    /// Reads a policy: JSON when its first character other than white space is `{`, TOML otherwise.
     ///
-    /// `base_dir` is the absolute directory that `./` stands for; without one such patterns are refused.
-    /// Profiles that are not built in are refused; see [`parse_with`](Self::parse_with).
+    /// `base_dir` is the absolute directory that `./` in patterns stands for; without it such patterns are
+    /// rejected. Profiles that are not built in are rejected; see [`parse_with`](Self::parse_with).
     ///
     /// # Errors
-    /// [`PolicyError`] with line, column and, where it can be guessed, what was meant. Nothing is read in
-    /// part.
+    /// [`PolicyError`] with line, column and, where one can be guessed, a suggestion. A text with an error is
+    /// rejected as a whole.
     pub fn parse(text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
         language::read(text, base_dir, None).map(Self::compile)
     }
@@ -56,17 +56,17 @@ impl Policy {
         language::read(text, base_dir, Some(loader)).map(Self::compile)
     }
 
-    /// The policy that [`to_value`](Self::to_value) gave, which may be longer than a text that
-    /// [`parse`](Self::parse) takes: its sections are written out.
+    /// Reads the value that [`to_value`](Self::to_value) returned. It may be longer than a text that
+    /// [`parse`](Self::parse) accepts, because the canonical form writes sections out as rules.
     ///
     /// # Errors
-    /// [`PolicyError`] when the value is no policy; line and column are those of its JSON.
+    /// [`PolicyError`] when the value is not a policy; line and column are those of its JSON text.
     pub fn from_value(value: &Value) -> Result<Policy, PolicyError> {
         language::read_value(value).map(Self::compile)
     }
 
-    /// The built-in profile: one's own heap objects and audit entries and the pure tools; nothing that
-    /// reaches outside.
+    /// The built-in profile: an agent's own heap objects and audit entries and the pure tools, and nothing that
+    /// reaches outside the kernel.
     pub fn baseline() -> Policy {
         Self::compile(Model { baseline: true, ..Model::default() })
     }
@@ -83,8 +83,8 @@ impl Policy {
         Self(Arc::new(Compiled { model, index, canonical }))
     }
 
-    /// The policy in canonical form: a policy in JSON that says the same, whatever order, comments and
-    /// sections the text had.
+    /// The policy in canonical form: a policy in JSON with the same meaning, independent of the text's order,
+    /// comments and sections.
     pub fn to_value(&self) -> &Value {
         &self.0.canonical
     }
@@ -94,18 +94,18 @@ impl Policy {
         self.0.canonical.digest()
     }
 
-    /// The grants, in the order of their identities.
+    /// The grants, in ascending order of their ids.
     pub fn grants(&self) -> &[Grant] {
         &self.0.model.grants
     }
 
-    /// The limits of the account of exactly this agent, in the order of the dimensions; of two on the same the
-    /// lower.
+    /// The budget limits of exactly this agent's account, in the order of the dimensions; of two on the same
+    /// dimension, period and scope the lower.
     ///
-    /// On what the agent and all below it use: what its own `budgets` say; for `main`, below which everybody is,
-    /// also what `[budgets]` says. On what the agent itself uses ([`BudgetLimit::each`]): what `budgets.each` says
-    /// of everybody, and of every name or pattern that is the agent's or an ancestor's; and, for everybody but
-    /// `main`, what `[budgets]` says.
+    /// Limits on what the agent and all its descendants use together: those of its own `budgets`; for `main`, the
+    /// ancestor of all agents, also those of `[budgets]`. Limits on what the agent uses by itself
+    /// ([`BudgetLimit::each`]): those of `budgets.each` for everyone and for every name or pattern that matches the
+    /// agent or an ancestor; and, for all agents except `main`, also those of `[budgets]`.
     pub fn budget_limits(&self, agent: &str) -> Vec<(Dimension, BudgetLimit)> {
         let Model { everyone, agents, .. } = &self.0.model;
         let (mut pool, mut each) = (Budgets::new(), everyone.each.clone());
@@ -129,60 +129,62 @@ impl Policy {
         limits
     }
 
-    /// The most tokens that one inference may ask for.
+    /// The most tokens that one inference of any agent may request; `None` means no limit.
     pub fn infer_max_tokens(&self) -> Option<u64> {
         self.0.model.everyone.infer_max_tokens
     }
 
-    /// The most tokens that one inference of this agent may ask for: the lowest that is said of it and its
-    /// ancestors.
+    /// The most tokens that one inference of this agent may request: the lowest limit of everyone, the agent and
+    /// its ancestors. `None` means no limit.
     pub fn infer_max_tokens_of(&self, agent: &str) -> Option<u64> {
         self.settings_of(agent).filter_map(|settings| settings.infer_max_tokens).min()
     }
 
-    /// Whether a model's provider may act on behalf of an agent by this means, such as `web_search`. Nothing may unless
-    /// `[infer] provider_tools` names it, for everybody or for the outermost of the agent and its ancestors: what an
-    /// ancestor may not, none below it may.
+    /// Whether a model's provider may use this tool, such as `web_search`, on behalf of an agent. It may only when
+    /// `[infer] provider_tools` names the tool, for everyone or for the outermost of the agent and its ancestors: a
+    /// descendant may not use a tool that its outermost ancestor may not.
     pub fn permits_provider_tool(&self, agent: &str, name: &str) -> bool {
         self.outermost(agent).any(|settings| settings.provider_tools.iter().any(|glob| glob.matches(name)))
     }
 
-    /// Whether an agent's requests to models may use and leave state at the provider: `[infer] stateful`, said as for
-    /// [`permits_provider_tool`](Self::permits_provider_tool).
+    /// Whether an agent's requests to models may use and leave state at the provider: `[infer] stateful`, set as
+    /// for [`permits_provider_tool`](Self::permits_provider_tool).
     pub fn permits_provider_state(&self, agent: &str) -> bool {
         self.outermost(agent).any(|settings| settings.stateful)
     }
 
-    /// Settings of everyone, and of the outermost of an agent and its ancestors.
+    /// The settings of everyone, and of the outermost of an agent and its ancestors.
     fn outermost(&self, agent: &str) -> impl Iterator<Item = &Settings> {
         let first = lineage(agent).next().and_then(|name| self.0.model.agents.get(name));
         [&self.0.model.everyone].into_iter().chain(first)
     }
 
-    /// Whether an agent may run this WASM module. It may as long as no `[wasm]` says otherwise.
+    /// Whether an agent may run this WASM module. It may unless a `[wasm]` section restricts modules.
     pub fn wasm_module_allowed(&self, agent: &str, module: &str) -> bool {
         self.settings_of(agent).all(|settings| settings.wasm_modules.allows(module))
     }
 
-    /// Whether a WASM module that an agent runs may make this host call.
+    /// Whether a WASM module that an agent runs may make this host call. It may unless a `[wasm]` section restricts
+    /// host calls.
     pub fn wasm_hostcall_allowed(&self, agent: &str, hostcall: &str) -> bool {
         self.settings_of(agent).all(|settings| settings.wasm_hostcalls.allows(hostcall))
     }
 
-    /// The directories beneath which files are granted to anybody, each once: the roots of permits and of asks.
+    /// The root directories of all permits and asks over files, for any agent, without duplicates.
     pub fn granted_roots(&self) -> alloc::collections::BTreeSet<&str> {
         let granting = self.rules().iter().filter(|rule| rule.effect != Effect::Forbid);
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
-    /// The granted directories beneath which an agent may write.
+    /// The root directories of all permits and asks that include `fs.write`, for any agent, without duplicates.
     pub fn written_roots(&self) -> alloc::collections::BTreeSet<&str> {
         let writing = |rule: &&Rule| rule.effect != Effect::Forbid && rule.actions.contains(Action::FsWrite);
         let granting = self.rules().iter().filter(writing);
         granting.flat_map(|rule| &rule.targets).filter_map(|target| target.root.as_deref()).collect()
     }
 
-    /// Whether a written rule permits an agent to read heap objects of others. Without one only the owner can.
+    /// Whether a written rule may permit an agent to read heap objects of others. Without such a rule only the
+    /// owner can.
     pub fn may_permit_others_objects(&self) -> bool {
         let others = |rule: &Rule| {
             rule.effect == Effect::Permit && rule.actions.contains(Action::HeapRead) && !rule.owned
@@ -190,17 +192,17 @@ impl Policy {
         self.rules().iter().any(others)
     }
 
-    /// Whether agents are told why they were denied (`denial_detail = "full"`).
+    /// Whether agents are told why a request was denied (`denial_detail = "full"`).
     pub fn denial_detail_full(&self) -> bool {
         self.0.model.denial_detail_full
     }
 
-    /// What a request adds to the cumulative limits that it falls under. `amounts` is what is set aside for it of
-    /// the budgets, of which limits on `usage:…` take theirs.
+    /// What a request adds to the cumulative limits that apply to it. `amounts` are the budget amounts reserved for
+    /// the request; limits on `usage:…` count these.
     ///
     /// # Errors
-    /// [`LimitError::NotAnAmount`] when a limit cannot tell what the request adds to it; [`LimitError::TooManySteps`] when
-    /// it takes too long to tell which limits there are.
+    /// [`LimitError::NotAnAmount`] when a limit cannot determine what the request adds to it;
+    /// [`LimitError::TooManySteps`] when finding the limits that apply takes too many steps.
     pub fn charges(
         &self,
         query: &Query<'_>,
@@ -209,7 +211,7 @@ impl Policy {
         let meter = query.meter();
         let charges = self.charges_within(query, amounts, &meter);
         meter.settle(query.steps);
-        // A limit that was not looked at may be exceeded.
+        // A limit that was not examined might be exceeded.
         if meter.is_spent() { Err(LimitError::TooManySteps) } else { charges }
     }
 
@@ -236,7 +238,7 @@ impl Policy {
         Ok(charges)
     }
 
-    /// Whether a limit counts what is used of a budget, such as `sum = "usage:tokens"`.
+    /// Whether a limit counts usage of a budget, such as `sum = "usage:tokens"`.
     pub fn limits_usage(&self) -> bool {
         self.0.model.limits.iter().any(Limit::is_of_usage)
     }
@@ -250,7 +252,7 @@ impl Policy {
         !self.0.model.labels.is_empty()
     }
 
-    /// The labels of results from a source: a tool, a URL, a file, a model, an agent.
+    /// The labels of results from a source: a tool, a URL, a file, a model or an agent.
     pub fn labels_of(&self, source: &Target) -> SourceLabels {
         labels_of(&self.0.model.labels, source)
     }
@@ -268,7 +270,7 @@ impl Policy {
         }
     }
 
-    /// Settings of everyone, of the agent, and of its ancestors.
+    /// The settings of everyone, of the agent, and of its ancestors.
     fn settings_of(&self, agent: &str) -> impl Iterator<Item = &Settings> {
         let named = lineage(agent).filter_map(|name| self.0.model.agents.get(name));
         [&self.0.model.everyone].into_iter().chain(named)
@@ -284,7 +286,7 @@ impl Policy {
 }
 
 impl PartialEq for Policy {
-    /// Whether both say the same.
+    /// Whether both have the same canonical form.
     fn eq(&self, other: &Self) -> bool {
         self.digest() == other.digest()
     }

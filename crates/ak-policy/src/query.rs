@@ -11,32 +11,34 @@ use crate::pattern::{DECISION_STEPS_MAX, Meter};
 use crate::steps::Steps;
 use crate::target::Target;
 
-/// Whether an agent may perform an action on a target, with everything that the decision may depend on.
+/// One question to a policy: whether an agent may perform an action on a target, with everything the decision may
+/// depend on.
 ///
 /// [`Query::new`] takes the required parts; the other fields have defaults and can be set.
 #[derive(Clone, Copy)]
 pub struct Query<'a> {
-    /// Who asks: the path of the agent's names, `main` or `crew/writer`.
+    /// The agent that asks, by its path of names: `main` or `crew/writer`.
     pub agent: &'a str,
-    /// What is to be done.
+    /// The action that the agent wants to perform.
     pub action: Action,
-    /// What it is to be done to.
+    /// The target that the action acts on.
     pub target: &'a Target,
-    /// The arguments, as they will be used.
+    /// The arguments exactly as they will be used; `None` when the request has none.
     pub args: Option<&'a Value>,
-    /// What the request as a whole carries.
+    /// The labels of the request as a whole.
     pub labels: &'a Labels,
-    /// What is known about parts of the arguments.
+    /// Labels and sources of parts of the arguments.
     pub origins: &'a [Origin],
-    /// Whether the heap object or the audit entries belong to the asking agent.
+    /// Whether the target (a heap object or audit entries) belongs to the asking agent.
     pub owned: bool,
-    /// The wall clock, in µs since the Unix epoch: for the calendar, and for what tokens say by themselves.
+    /// The wall clock in µs since the Unix epoch: for the time windows of rules, and for the times in a token's
+    /// caveats.
     pub now_us: u64,
-    /// The time that has passed: for rates, lifetimes and expiries.
+    /// Elapsed time: for rates, lifetimes and expiries.
     pub elapsed: Elapsed,
-    /// How the policy's grants stand.
+    /// Gives the state of the policy's grants: expired, rate-limited or alive.
     pub grants: &'a dyn GrantClock,
-    /// The steps that all decisions for one request may take together; `None` limits each decision by itself.
+    /// The steps that all decisions on one request may take together; `None` limits each decision separately.
     pub steps: Option<&'a Steps>,
 }
 
@@ -44,8 +46,8 @@ const NO_LABELS: &Labels =
     &Labels { integrity: Integrity::Trusted, secrecy: alloc::collections::BTreeSet::new() };
 
 impl<'a> Query<'a> {
-    /// A request without arguments, labels and ownership, at the epoch, when
-    /// nothing has passed, with all grants fresh.
+    /// A query without arguments, labels and ownership, at the Unix epoch and elapsed time 0, with all grants
+    /// fresh.
     pub fn new(agent: &'a str, action: Action, target: &'a Target) -> Self {
         Self {
             agent,
@@ -62,7 +64,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// What the conditions of rules are asked about, for one of the agents that must pass.
+    /// The parts of the query that rules test, for one agent of the asking agent's lineage.
     pub(crate) fn rule_context<'f>(&self, agent: &'f str, meter: &'f Meter) -> RuleContext<'f>
     where
         'a: 'f,
@@ -70,7 +72,7 @@ impl<'a> Query<'a> {
         let input = ConditionInput { args: self.args, labels: self.labels, origins: self.origins, meter };
         RuleContext { agent, now_us: self.now_us, owned: self.owned, input }
     }
-    /// For one decision.
+    /// The meter for one decision.
     pub(crate) fn meter(&self) -> Meter {
         Meter::within(DECISION_STEPS_MAX, self.steps)
     }

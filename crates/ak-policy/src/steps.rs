@@ -2,8 +2,9 @@
 
 use core::cell::Cell;
 
-/// Steps that the decisions on one request may take together: a batch asks for many, a search for one on each object.
-/// Once they are over, whatever is asked is forbidden, and [`is_spent`](Self::is_spent) tells why.
+/// A budget of steps that all decisions on one request may take together. A batch needs many decisions, and a search
+/// one for each object. Once the steps are used up, a decision that needs more is to forbid, and
+/// [`is_spent`](Self::is_spent) returns true.
 #[derive(Debug)]
 pub struct Steps {
     left: Cell<usize>,
@@ -11,7 +12,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// A budget of this many steps; one takes about ten nanoseconds.
+    /// A budget of this many steps; one step takes about ten nanoseconds.
     pub const fn new(steps: usize) -> Self {
         Self { left: Cell::new(steps), is_spent: Cell::new(false) }
     }
@@ -21,7 +22,7 @@ impl Steps {
         self.is_spent.get()
     }
 
-    /// Steps that are left.
+    /// How many steps are left.
     pub fn left(&self) -> usize {
         self.left.get()
     }

@@ -1,11 +1,11 @@
-//! Writing TOML.
+//! Quotes TOML strings.
 
 use core::fmt::{self, Write};
 
-/// A TOML basic string (TOML 1.0, "String").
+/// Writes a text as a TOML basic string (TOML 1.0, "String").
 ///
-/// Besides what must be escaped, so is what a reviewer could not see: control, bidirectional and invisible
-/// characters.
+/// Besides the characters that TOML requires to be escaped, it escapes those that a reviewer could not see:
+/// control, bidirectional and invisible characters.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {

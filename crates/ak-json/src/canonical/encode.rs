@@ -8,10 +8,10 @@ use crate::value::number::Repr;
 use crate::value::text::Text;
 use crate::value::tree::{self, Chunk, Node, Tree};
 
-/// Items whose encodings sum to more stand in their container's encoding as a hash.
+/// A container whose items take more bytes than this is encoded as a hash.
 pub(crate) const INLINE_BYTES_MAX: usize = 128;
 
-/// Room for what an encoding often takes: it grows where it takes more.
+/// Initial capacity for an encoding, enough for most.
 const ENCODED_BYTES: usize = 512;
 
 const NULL: u8 = 0x00;
@@ -23,25 +23,26 @@ const FLOAT: u8 = 0x05;
 const STRING: u8 = 0x06;
 pub(crate) const ARRAY: u8 = 0x07;
 pub(crate) const OBJECT: u8 = 0x08;
-/// Added to a tag when content stands as a hash.
+/// Added to a tag when the content is encoded as its hash.
 pub(crate) const HASHED: u8 = 0x10;
-/// Before the items of a chunk.
+/// The first byte of a hashed chunk, before its items.
 pub(crate) const CHUNK: u8 = 0x20;
-/// Before the hashes of up to 32 chunks or nodes.
+/// The first byte of a hashed node, before the hashes of up to 32 chunks or nodes.
 pub(crate) const NODE: u8 = 0x21;
 
 impl Value {
-    /// The SHA-256 of the canonical encoding: depends on the value and the order of members, not on how it came
-    /// to be. Containers remember theirs, so a changed value costs a hash of what was touched.
+    /// The SHA-256 of the canonical encoding. It depends only on the value and the order of members, not on how the
+    /// value was made. Containers remember their hashes, so after a change only the changed parts are hashed again.
     pub fn digest(&self) -> Digest {
         let mut out = Vec::with_capacity(ENCODED_BYTES);
         self.encode(&mut out);
         sha256(&out)
     }
 
-    /// Appends the encoding, however deep the value is.
+    /// Appends the encoding, without recursion into deep values.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        // Small containers are not remembered, but few can stand between those that are.
+        // Small containers remember no hash, but only few can be nested before a container is large enough to
+        // remember one.
         let is_hashed = |value: &Self| match value {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
             Self::Array(array) => array.items.is_hashed(),
@@ -88,7 +89,7 @@ pub(crate) fn head(tag: u8, len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&(len as u32).to_le_bytes());
 }
 
-/// The items of an array, or the members of an object.
+/// The items of an array or the members of an object.
 struct Items<'a> {
     values: &'a Tree<Value>,
     names: Option<&'a Tree<Text>>,
@@ -98,7 +99,7 @@ impl Items<'_> {
     fn encode(&self, tag: u8, out: &mut Vec<u8>) {
         let len = self.values.len();
         let Some(root) = self.values.root() else { return head(tag, len, out) };
-        // A root is hashed only when its items do not fit.
+        // A root has a hash only when its items do not fit inline.
         if !self.values.is_hashed() {
             let start = out.len();
             head(tag, len, out);
@@ -112,7 +113,7 @@ impl Items<'_> {
         out.extend_from_slice(digest.as_bytes());
     }
 
-    /// Appends the items while they fit, and tells whether all did.
+    /// Appends the items while they fit inline, and returns whether all did.
     fn fit(&self, out: &mut Vec<u8>) -> bool {
         let end_max = out.len() + INLINE_BYTES_MAX;
         let mut position = 0;
@@ -124,7 +125,7 @@ impl Items<'_> {
         out.len() <= end_max
     }
 
-    /// Appends the items of a chunk, up to the one that goes beyond `end_max`.
+    /// Appends the items of a chunk, stopping after the first one that exceeds `end_max`.
     fn chunk(&self, chunk: &Chunk<'_, Value>, position: usize, end_max: usize, out: &mut Vec<u8>) {
         let names = self.names.map(|names| names.chunk_from(position));
         for (place, value) in chunk.iter().enumerate() {
@@ -139,7 +140,7 @@ impl Items<'_> {
         }
     }
 
-    /// The hash of a node whose items begin at `position`; the end of `out` serves as scratch space.
+    /// The hash of a node whose items begin at `position`. The end of `out` is used as scratch space.
     fn hash<'a>(&self, node: &'a Node<Value>, position: usize, out: &mut Vec<u8>) -> &'a Digest {
         node.head().memo.hash(|| {
             let start = out.len();

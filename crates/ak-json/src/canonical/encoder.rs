@@ -1,4 +1,4 @@
-//! The canonical encoding of containers whose items are not all in memory at once.
+//! Canonical encodings of containers whose items are not all in memory at once.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::value::tree::WIDTH;
 pub struct Encoded(Vec<u8>);
 
 impl Encoded {
-    /// The digest of the value: that of [`Value::digest`].
+    /// The digest of the value, equal to [`Value::digest`].
     pub fn digest(&self) -> Digest {
         sha256(&self.0)
     }
@@ -26,7 +26,8 @@ impl From<&Value> for Encoded {
     }
 }
 
-/// Encodes an array whose items come one by one. It holds one of 32 items and a hash for each 32 of 32 others.
+/// Encodes an array item by item, for its digest. It keeps only the current chunk of up to 32 items, and fewer than
+/// 32 hashes for each level of the tree.
 ///
 /// ```
 /// use ak_json::{ArrayEncoder, array};
@@ -40,7 +41,7 @@ impl From<&Value> for Encoded {
 pub struct ArrayEncoder(Sequence);
 
 impl ArrayEncoder {
-    /// Takes the next item.
+    /// Appends the next item.
     pub fn push(&mut self, item: &Value) {
         self.0.push(|out| item.encode(out));
     }
@@ -51,12 +52,12 @@ impl ArrayEncoder {
     }
 }
 
-/// Encodes an object whose members come one by one.
+/// Encodes an object member by member, for its digest.
 #[derive(Debug, Default)]
 pub struct ObjectEncoder(Sequence);
 
 impl ObjectEncoder {
-    /// Takes the next member. Its name must not have come before.
+    /// Appends the next member, whose name must not have been appended before.
     pub fn push(&mut self, name: &str, value: &Encoded) {
         self.0.push(|out| {
             out.extend_from_slice(&(name.len() as u32).to_le_bytes());
@@ -71,16 +72,16 @@ impl ObjectEncoder {
     }
 }
 
-/// Items on their way into hashes.
+/// The items encoded so far, as far as they are not yet in hashes.
 #[derive(Debug, Default)]
 struct Sequence {
     count: usize,
-    /// The items themselves, while they are short enough to stand in place of a hash.
+    /// The items, while they are short enough to be encoded inline.
     inline: Vec<u8>,
     is_long: bool,
-    /// Those of the chunk that is not full.
+    /// The items of the chunk that is not full yet.
     chunk: Vec<u8>,
-    /// Of each level the hashes that no node above covers yet, fewer than 32; chunks first.
+    /// For each level, chunks first, the hashes that no node above covers yet: fewer than 32.
     levels: Vec<Vec<Digest>>,
 }
 
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
     use crate::Object;
 
-    /// Numbers of items around those at which chunks and nodes are full.
+    /// Numbers of items around those at which chunks and nodes become full.
     const COUNTS: [u64; 22] = [
         0, 1, 2, 10, 13, 14, 15, 31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 1056, 2048, 32_767, 32_768,
         32_769, 70_000,

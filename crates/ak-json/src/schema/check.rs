@@ -1,4 +1,4 @@
-//! Checking a value.
+//! Checks a value against a compiled schema.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -25,7 +25,7 @@ pub(super) fn validate(schema: &Compiled, value: &Value, work: &mut Work) -> Res
     let root = InstanceLocation { parent: None, value };
     match check.schema(0, &root, "schema") {
         Ok(Truth::Yes) => Ok(()),
-        // The first keyword that did not hold has been noted.
+        // The first keyword that did not hold was recorded.
         Ok(Truth::Maybe | Truth::No) => Err(check.violation.unwrap_or(Violation::Work)),
         Err(Exhausted::Depth) => Err(Violation::Depth),
         Err(Exhausted::Work) => Err(Violation::Work),
@@ -44,10 +44,10 @@ impl From<OutOfWork> for Exhausted {
     }
 }
 
-/// Whether it holds.
+/// Whether a schema or keyword holds.
 pub(super) type Checked = Result<Truth, Exhausted>;
 
-/// A value and the way to it.
+/// A value and the path to it.
 pub(super) struct InstanceLocation<'a> {
     parent: Option<(&'a InstanceLocation<'a>, Step<'a>)>,
     pub(super) value: &'a Value,
@@ -86,12 +86,12 @@ impl<'a> InstanceLocation<'a> {
     }
 }
 
-/// A check under way.
+/// A running check.
 pub(super) struct Check<'s, 'w> {
     pub(super) schema: &'s Compiled,
     work: &'w mut Work,
     depth: usize,
-    /// Within a schema whose failure is not yet the value's.
+    /// Whether the check is within a schema whose failure does not by itself make the value invalid.
     is_quiet: bool,
     violation: Option<Violation>,
     caches: Caches,
@@ -106,7 +106,7 @@ impl<'s> Check<'s, '_> {
         self.schema.nodes.get(id)
     }
 
-    /// Checks a value against a schema, to which the keyword `via` led.
+    /// Checks a value against a schema that the keyword `via` refers to.
     pub(super) fn schema(&mut self, id: Id, location: &InstanceLocation<'_>, via: &'static str) -> Checked {
         self.spend(4)?;
         if self.depth == CHECK_DEPTH_MAX {
@@ -131,7 +131,7 @@ impl<'s> Check<'s, '_> {
         Ok(all)
     }
 
-    /// The same, where failure is not yet the value's.
+    /// Like [`schema`](Self::schema), for a schema whose failure does not by itself make the value invalid.
     pub(super) fn quietly(&mut self, id: Id, location: &InstanceLocation<'_>) -> Checked {
         let was_quiet = mem::replace(&mut self.is_quiet, true);
         let holds = self.schema(id, location, "schema");
@@ -139,7 +139,8 @@ impl<'s> Check<'s, '_> {
         holds
     }
 
-    /// Checks a value against a schema, if there is need to.
+    /// Checks a value against a schema if `condition` holds. If the condition may hold, a failure of the schema
+    /// counts as `Maybe`.
     pub(super) fn implied(
         &mut self,
         condition: Truth,
@@ -158,7 +159,7 @@ impl<'s> Check<'s, '_> {
         }
     }
 
-    /// Notes a keyword that does not hold, or may not.
+    /// Records a keyword that does not hold, or may not, unless the check is quiet.
     fn demand(
         &mut self,
         holds: Truth,
@@ -288,14 +289,14 @@ impl<'s> Check<'s, '_> {
         Ok(false)
     }
 
-    /// Counts code points, if the value is a string.
+    /// The length of a string in code points; `None` for other values.
     fn length(&mut self, value: &Value) -> Result<Option<u64>, Exhausted> {
         let Some(text) = value.as_str() else { return Ok(None) };
         self.spend(text.len() as u64 / 32)?;
         Ok(Some(text.chars().count() as u64))
     }
 
-    /// Whether a text matches a pattern: one that is missing cannot be judged.
+    /// Whether a text matches a pattern; `Maybe` for a missing one, which cannot be judged.
     pub(super) fn matches(&mut self, pattern: Option<&Pattern>, text: &str) -> Checked {
         let Some(pattern) = pattern else { return Ok(Truth::Maybe) };
         Ok(pattern.is_match(&mut self.caches, text, self.work)?.into())
@@ -403,7 +404,7 @@ impl<'s> Check<'s, '_> {
         Ok(all)
     }
 
-    /// How many of the schemas hold, counted until enough surely do.
+    /// How many of the schemas hold; counting stops when `enough` certainly do.
     fn count(
         &mut self,
         ids: &[Id],

@@ -1,4 +1,4 @@
-//! Schemas from values.
+//! Compiles a value into a schema.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -50,29 +50,29 @@ pub(super) fn compile(source: &Value, work: &mut Work) -> Result<Compiled, Schem
     Ok(Compiled { source: source.clone(), nodes, automata, unjudged, bytes })
 }
 
-/// Approximate bytes of memory that a node takes.
+/// The approximate bytes of memory that a node takes.
 const NODE_BYTES: usize = 128;
 
 pub(super) struct Compiler<'a> {
     pub(super) source: &'a Value,
-    /// Where the compiler stands.
+    /// The current place in the document.
     pub(super) at: Pointer,
-    /// Bytes of its tokens.
+    /// The bytes of the tokens of `at`.
     pub(super) at_bytes: usize,
-    /// How the schema there is read.
+    /// How the schema at `at` is read.
     pub(super) scope: Scope,
     pub(super) nodes: Vec<Node>,
     pub(super) places: BTreeMap<Pointer, Id>,
-    /// The document, and each schema in it that has an `$id`.
+    /// The document itself, and each schema in it with an `$id`.
     pub(super) resources: Vec<Resource>,
     pub(super) uris: BTreeMap<String, usize>,
-    /// By resource and name.
+    /// Anchors by resource and name.
     pub(super) anchors: BTreeMap<(usize, Text), Id>,
-    /// How many there are of each name.
+    /// The number of dynamic anchors of each name.
     pub(super) dynamic_anchors: BTreeMap<Text, usize>,
     pub(super) references: Vec<Reference>,
     automata: usize,
-    /// Bytes of memory that all patterns take.
+    /// The bytes of memory that all patterns take.
     pattern_bytes: usize,
     unjudged: Vec<Unjudged>,
     work: &'a mut Work,
@@ -80,7 +80,7 @@ pub(super) struct Compiler<'a> {
 
 pub(super) type Compiling<T> = Result<T, SchemaError>;
 
-/// The keywords that work together, as far as they have been met.
+/// Keywords that work together, as far as they have been read.
 #[derive(Default)]
 struct Groups {
     prefix_items: Option<Vec<Id>>,
@@ -94,7 +94,7 @@ struct Groups {
     test: Option<Id>,
     then: Option<Id>,
     otherwise: Option<Id>,
-    /// What must wait until all others have been checked.
+    /// Rules that must come after all others.
     unevaluated: Vec<Rule>,
 }
 
@@ -111,7 +111,7 @@ impl Compiler<'_> {
         a.equals(b, self.work).or_else(|OutOfWork| self.stop(SchemaReason::Work))
     }
 
-    /// Units for a map from places to hold one more, or to find one.
+    /// Units of work for looking up or adding a place in a map by places.
     pub(super) fn place_work(&self, tokens: usize, bytes: usize) -> u64 {
         (8 + 2 * tokens as u64 + work::bytes(bytes)) * (4 + work::log2(self.places.len()) / 2)
     }
@@ -131,7 +131,7 @@ impl Compiler<'_> {
         self.at_bytes = self.at_bytes.saturating_sub(step.map_or(0, |step| step.len()));
     }
 
-    /// Compiles the schema at the place where the compiler stands.
+    /// Compiles the schema at the current place.
     pub(super) fn schema(&mut self, value: &Value) -> Compiling<Id> {
         self.spend(self.place_work(self.at.tokens().len(), self.at_bytes))?;
         let id = self.nodes.len();
@@ -186,7 +186,7 @@ impl Compiler<'_> {
         Ok(rules)
     }
 
-    /// The keywords for items, in the one form or the other.
+    /// The keywords for items, in either of their two forms.
     fn items(&self, groups: &mut Groups) -> Compiling<Option<Items>> {
         Ok(match (groups.item_list.take(), groups.prefix_items.take()) {
             (Some(_), Some(_)) => return self.stop(SchemaReason::KeywordValue("items".into())),
@@ -201,7 +201,7 @@ impl Compiler<'_> {
         })
     }
 
-    /// Keywords that speak of the value itself.
+    /// Reads keywords that are about the value itself. Returns whether `name` is one.
     fn assertion(&mut self, name: &Text, value: &Value, rules: &mut Vec<Rule>) -> Compiling<bool> {
         let rule = match name.as_str() {
             "type" => Rule::Type(self.types(name, value)?),
@@ -252,7 +252,7 @@ impl Compiler<'_> {
         Ok(true)
     }
 
-    /// Keywords that hold schemas and stand alone.
+    /// Reads keywords that contain schemas and are independent of others. Returns whether `name` is one.
     fn applicator(&mut self, name: &Text, value: &Value, rules: &mut Vec<Rule>) -> Compiling<bool> {
         let rule = match name.as_str() {
             "allOf" => Rule::AllOf(self.schemas(name, value)?),
@@ -283,7 +283,7 @@ impl Compiler<'_> {
         Ok(true)
     }
 
-    /// Keywords whose meaning depends on others beside them.
+    /// Reads keywords whose meaning depends on neighbouring keywords. Returns whether `name` is one.
     fn grouped(&mut self, name: &Text, value: &Value, groups: &mut Groups) -> Compiling<bool> {
         match name.as_str() {
             "prefixItems" => groups.prefix_items = Some(self.schemas(name, value)?),
@@ -336,7 +336,7 @@ impl Compiler<'_> {
         Ok(true)
     }
 
-    /// Compiles the schema at a step below.
+    /// Compiles the schema one step below the current place.
     fn within(&mut self, step: &Text, value: &Value) -> Compiling<Id> {
         self.enter(step);
         let id = self.schema(value)?;
@@ -367,7 +367,7 @@ impl Compiler<'_> {
         Ok(ids)
     }
 
-    /// Compiles the pattern at the place where the compiler stands; none where it cannot be judged.
+    /// Compiles the pattern at the current place; `None` when it cannot be judged.
     fn pattern(&mut self, source: &Text) -> Compiling<Option<Pattern>> {
         let pattern = match Pattern::parse(source, self.automata, self.work) {
             Ok(pattern) => pattern,
@@ -381,7 +381,7 @@ impl Compiler<'_> {
                 self.pattern_bytes += pattern.bytes();
             }
             None => {
-                // Both are written out for whoever asks.
+                // A report of this entry writes both out.
                 self.spend(20 + self.at_bytes as u64 + source.len() as u64)?;
                 self.unjudged.push(Unjudged { at: self.at.clone(), pattern: source.clone() });
             }
@@ -413,8 +413,8 @@ impl Compiler<'_> {
         self.expect(name, value.as_number().copied())
     }
 
-    /// An integer from zero on, also when written with a fraction of zero. Nothing is as large as what exceeds 64
-    /// bits.
+    /// A non-negative integer, possibly written with a fraction of zero. Above 64 bits it is `u64::MAX`, which no
+    /// length or count exceeds.
     fn natural(&self, name: &Text, value: &Value) -> Compiling<u64> {
         let number = self.number(name, value)?;
         self.demand(name, number.is_integer() && number >= Number::from(0u64))?;
@@ -433,7 +433,7 @@ impl Compiler<'_> {
         self.expect(name, added.map(|()| types))
     }
 
-    /// Names, none of them twice.
+    /// Strings without duplicates.
     fn names(&mut self, name: &Text, value: &Value) -> Compiling<Vec<Text>> {
         let listed = self.array(name, value)?;
         for name in listed {

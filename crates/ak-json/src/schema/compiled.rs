@@ -6,14 +6,14 @@ use super::error::Unjudged;
 use super::keywords::Node;
 use crate::value::Value;
 
-/// The rules of a schema.
+/// The compiled rules of a schema.
 pub(super) struct Compiled {
     pub(super) source: Value,
-    /// The root is the first.
+    /// The first node is the root.
     pub(super) nodes: Vec<Node>,
-    /// How many automata its patterns have.
+    /// The number of automata that the patterns have.
     pub(super) automata: usize,
     pub(super) unjudged: Vec<Unjudged>,
-    /// Approximate bytes of memory that it takes.
+    /// The approximate bytes of memory that the schema takes.
     pub(super) bytes: usize,
 }

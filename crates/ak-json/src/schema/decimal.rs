@@ -1,8 +1,8 @@
-//! `multipleOf`, in decimal, as numbers are written.
+//! `multipleOf` in decimal arithmetic, on numbers as they are written.
 
 use crate::value::number::Number;
 
-/// A number as `digits × 10^exponent`, leaving out the sign.
+/// The magnitude of a number as `digits × 10^exponent`.
 struct Decimal {
     digits: u64,
     exponent: i32,
@@ -41,8 +41,8 @@ pub(super) fn multiple_work(number: &Number, divisor: &Number) -> u64 {
     if number.is_float() || divisor.is_float() { 80 } else { 12 }
 }
 
-/// Whether the number is an integer times the divisor, exactly as both are written: 0.0075 is a multiple of
-/// 0.0001, although the nearest floats are not.
+/// Whether the number is an integer times the divisor, exactly as both are written: 0.0075 is a multiple of 0.0001,
+/// although the nearest floats are not.
 pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
     let (Some(number), Some(divisor)) = (Decimal::of(number), Decimal::of(divisor)) else { return false };
     let shift = number.exponent.saturating_sub(divisor.exponent);
@@ -51,11 +51,11 @@ pub(super) fn is_multiple(number: &Number, divisor: &Number) -> bool {
         return false;
     }
     if shift >= 0 {
-        // number = digits × 10^shift units of the divisor's last place.
+        // The number is digits × 10^shift units of the divisor's last decimal place.
         let product = u128::from(number.digits) % modulus * power_of_ten(shift, modulus);
         return product.is_multiple_of(modulus);
     }
-    // The divisor has the higher last place: digits must be a multiple of modulus × 10^-shift.
+    // The divisor's last place is higher: `digits` must be a multiple of modulus × 10^-shift.
     let step = (shift..0).try_fold(modulus, |step, _| step.checked_mul(10));
     match step {
         Some(step) => u128::from(number.digits) % step == 0,

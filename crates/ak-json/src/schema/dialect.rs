@@ -1,18 +1,18 @@
-//! The drafts of JSON Schema, and which keywords each has.
+//! The drafts of JSON Schema, and the keywords of each.
 
-/// The draft that a schema is read by.
+/// The draft by which a schema is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Draft6,
     Draft7,
     Draft2019,
     Draft2020,
-    /// Where no `$schema` says: draft 2020-12, and those keywords of older drafts that it gives no other meaning.
+    /// Without `$schema`: draft 2020-12, with those keywords of older drafts that have no other meaning in it.
     Unnamed,
 }
 
 impl Dialect {
-    /// The draft that a `$schema` names.
+    /// The draft that a `$schema` names; `None` for any other URI.
     pub(super) fn named(uri: &str) -> Option<Self> {
         let uri = uri.strip_suffix('#').unwrap_or(uri);
         let rest = uri.strip_prefix("https://").or_else(|| uri.strip_prefix("http://"))?;
@@ -25,27 +25,27 @@ impl Dialect {
         }
     }
 
-    /// Whether `$ref` takes the meaning of all keywords beside it away.
+    /// Whether keywords beside `$ref` are ignored.
     pub(super) fn hides_siblings(self) -> bool {
         matches!(self, Self::Draft6 | Self::Draft7)
     }
 
-    /// Whether `$id` may be an anchor, as in `#name`.
+    /// Whether `$id` may be an anchor, such as `#name`.
     pub(super) fn has_anchors_in_ids(self) -> bool {
         matches!(self, Self::Draft6 | Self::Draft7 | Self::Unnamed)
     }
 
-    /// Whether `items` may be an array, which `additionalItems` goes on from.
+    /// Whether `items` may be an array, followed by `additionalItems`.
     pub(super) fn has_item_lists(self) -> bool {
         self != Self::Draft2020
     }
 
-    /// Whether an item that `contains` finds counts as evaluated.
+    /// Whether an item that `contains` matches counts as evaluated.
     pub(super) fn evaluates_contained(self) -> bool {
         self != Self::Draft2019
     }
 
-    /// Whether it is a keyword here. Any other is an annotation.
+    /// Whether the draft has this keyword; any other is an annotation.
     pub(super) fn has(self, keyword: &str) -> bool {
         match keyword {
             "$schema" | "$id" | "$ref" | "$defs" | "definitions" => true,

@@ -1,8 +1,8 @@
-//! Patterns of ECMA-262 in the engine's syntax.
+//! Translates patterns of ECMA-262 into the engine's syntax.
 //!
-//! The engine's syntax differs from ECMA-262's. So a pattern is read here, strictly, and written anew in what
-//! both agree upon. What is an error with the flag `u`, but means the same wherever it is none, is taken: `[\w-.]`,
-//! `\_`, a brace that counts nothing.
+//! The two syntaxes differ. So a pattern is parsed strictly here, and written anew in syntax that has the same
+//! meaning in both. Syntax that is an error with the flag `u`, but has the same meaning wherever it is allowed, is
+//! accepted: `[\w-.]`, `\_`, a brace that is not a quantifier.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,24 +10,24 @@ use core::fmt::Write;
 use core::iter::Peekable;
 use core::str::Chars;
 
-/// A pattern in the engine's syntax, and whether a text must match it, or must not.
+/// A pattern in the engine's syntax that a text must match, or must not match.
 pub(super) struct Clause {
     pub(super) pattern: String,
     pub(super) matches: bool,
 }
 
-/// Why a pattern has no form in the engine's syntax.
+/// Why a pattern cannot be translated.
 pub(super) enum Untranslated {
-    /// It is none of ECMA-262, nor of anything near.
+    /// The text is not a pattern of ECMA-262 or of a similar syntax.
     Malformed,
-    /// Linear time does not allow for it, or it is written in the syntax of something else.
+    /// The pattern cannot be matched in linear time, or is written in another syntax.
     Unsupported,
 }
 
-/// Writes a pattern of ECMA-262 (with the flag `u`) in the engine's syntax, as clauses that must all hold.
+/// Translates a pattern of ECMA-262 (with the flag `u`) into the engine's syntax, as clauses that must all hold.
 ///
-/// Look-ahead at the start of a text, as in `^(?!-)`, and look-behind at its end are clauses of their own: where they
-/// stand is known. Elsewhere they are unsupported, as are back-references and flags.
+/// A look-ahead at the start of a text, as in `^(?!-)`, and a look-behind at its end become clauses of their own,
+/// because their position is known. Elsewhere they are unsupported, and so are back-references and flags.
 pub(super) fn translate(source: &str) -> Result<Vec<Clause>, Untranslated> {
     let mut reader = Reader {
         rest: source.chars().peekable(),
@@ -49,19 +49,19 @@ pub(super) fn translate(source: &str) -> Result<Vec<Clause>, Untranslated> {
 struct Reader<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
-    /// The groups that are open.
+    /// The open groups, outermost first; look-arounds are `Some`.
     open: Vec<Option<Look>>,
-    /// Outside of all groups.
+    /// Whether there is a `|` outside all groups.
     has_alternatives: bool,
     clauses: Vec<Clause>,
-    /// Reading goes on, for what is malformed.
+    /// Whether the pattern is unsupported. Parsing continues, because the pattern may also be malformed.
     is_unsupported: bool,
 }
 
-/// A look-around.
+/// A look-around assertion.
 #[derive(Clone, Copy)]
 struct Look {
-    /// Where it starts in what is written.
+    /// The position in the output where its group starts.
     start: usize,
     is_ahead: bool,
     matches: bool,
@@ -79,7 +79,7 @@ const NO_LINE_END: &str = r"[^\n\r\x{2028}\x{2029}]";
 const ANYTHING: &str = r"[\x00-\x{10ffff}]";
 const NOTHING: &str = r"[^\x00-\x{10ffff}]";
 
-/// What an escape stands for.
+/// The meaning of an escape.
 enum Escaped {
     Char(char),
     Class(String),
@@ -90,9 +90,9 @@ impl Reader<'_> {
         self.rest.next_if_eq(&expected).is_some()
     }
 
-    /// Writes a character that means itself.
+    /// Writes a literal character.
     fn literal(&mut self, character: char) {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(self.out, "\\x{{{:x}}}", u32::from(character));
     }
 
@@ -103,7 +103,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads on; `None` where the pattern is malformed.
+    /// Parses the rest of the pattern; `None` when it is malformed.
     fn pattern(&mut self) -> Option<()> {
         // Whether a quantifier may follow.
         let mut is_atom = false;
@@ -159,7 +159,7 @@ impl Reader<'_> {
         self.open.is_empty().then_some(())
     }
 
-    /// Reads what follows an opening parenthesis. Captures serve nothing here.
+    /// Reads the text after an opening parenthesis. Captures become plain groups.
     fn group(&mut self) {
         let start = self.out.len();
         self.out.push_str("(?:");
@@ -185,7 +185,7 @@ impl Reader<'_> {
         self.open.push(look);
     }
 
-    /// Makes a clause of a look-around that has been read, where that is known to be at the start or the end.
+    /// Turns a finished look-around into a clause, if it is at the start or the end of the text.
     fn look(&mut self, look: Look) {
         let group = self.out.split_off(look.start);
         let (is_at_edge, pattern) = if look.is_ahead {
@@ -197,7 +197,7 @@ impl Reader<'_> {
         self.clauses.push(Clause { pattern, matches: look.matches });
     }
 
-    /// Whether what follows a brace makes it count.
+    /// Whether the text after a brace makes it a quantifier.
     fn is_counted(&mut self) -> bool {
         let mut ahead = self.rest.clone();
         let mut digits = || {
@@ -212,7 +212,7 @@ impl Reader<'_> {
             (1.., Some('}')) => true,
             (first, Some(',')) => {
                 let is_closed = digits().1 == Some('}');
-                // Elsewhere it counts from zero on.
+                // Other syntaxes read `{,n}` as a count from zero.
                 self.is_unsupported |= first == 0 && is_closed;
                 first > 0 && is_closed
             }
@@ -237,7 +237,7 @@ impl Reader<'_> {
         if self.eat('?') {
             self.out.push('?');
         }
-        // Possessive elsewhere.
+        // Other syntaxes read this as a possessive quantifier.
         self.is_unsupported |= self.eat('+');
         Some(())
     }
@@ -250,7 +250,7 @@ impl Reader<'_> {
         self.out.get(start..)?.parse().ok()
     }
 
-    /// Reads an escape outside a class. Tells whether a quantifier may follow.
+    /// Reads an escape outside a class. Returns whether a quantifier may follow.
     fn escape(&mut self) -> Option<bool> {
         let boundary = match self.rest.peek()? {
             'b' => "(?-u:\\b)",
@@ -266,7 +266,7 @@ impl Reader<'_> {
         Some(false)
     }
 
-    /// Reads a class, from behind its bracket on.
+    /// Reads a class, after its opening bracket.
     fn class(&mut self) -> Option<()> {
         let negated = self.eat('^');
         if self.eat(']') {
@@ -276,7 +276,7 @@ impl Reader<'_> {
         self.out.push_str(if negated { "[^" } else { "[" });
         while !self.eat(']') {
             let low = self.class_atom()?;
-            // A hyphen makes a range, unless it comes last.
+            // A hyphen makes a range, unless it is last.
             let mut ahead = self.rest.clone();
             if ahead.next() != Some('-') || ahead.peek() == Some(&']') {
                 self.written(low);
@@ -293,7 +293,7 @@ impl Reader<'_> {
                 self.literal(*high);
                 continue;
             }
-            // Nothing lies between classes: the hyphen is one.
+            // There is no range between classes, so the hyphen is literal.
             for part in [low, Escaped::Char('-'), high] {
                 self.written(part);
             }
@@ -314,7 +314,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads an escape, from behind its backslash on.
+    /// Reads an escape, after its backslash.
     fn escaped(&mut self) -> Option<Escaped> {
         let escape = self.rest.next()?;
         let known = self.known(escape);
@@ -322,7 +322,8 @@ impl Reader<'_> {
         Some(known.unwrap_or(Escaped::Char(escape)))
     }
 
-    /// What an escape stands for. Other letters and digits refer back, or mean different things elsewhere.
+    /// The meaning of an escape; `None` for other letters and digits, which are back-references or have different
+    /// meanings in other syntaxes.
     fn known(&mut self, escape: char) -> Option<Escaped> {
         let class = |class: &str| Some(Escaped::Class(class.into()));
         let character = match escape {

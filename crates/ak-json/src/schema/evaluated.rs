@@ -1,7 +1,7 @@
 //! `unevaluatedItems` and `unevaluatedProperties`.
 //!
-//! What other keywords beside them, and within schemas applied in place, have looked at is worked out anew
-//! when one of the two asks, so that nothing else has to keep account of it.
+//! The items and members that neighbouring keywords, and schemas applied in place, have evaluated are computed
+//! again for each of the two keywords, so that nothing else has to keep track of them.
 
 use alloc::collections::BTreeSet;
 
@@ -11,32 +11,32 @@ use super::truth::Truth;
 use crate::value::Value;
 use crate::work;
 
-/// The items or members that have been looked at.
+/// The items or members that have been evaluated.
 #[derive(Default)]
 struct Evaluated<'v> {
-    /// All of them.
+    /// Whether all were evaluated.
     all: bool,
-    /// Items before this one.
+    /// All items before this index were evaluated.
     items_before: usize,
     items: BTreeSet<usize>,
     members: BTreeSet<&'v str>,
 }
 
 impl Evaluated<'_> {
-    /// Units of work for finding or adding a name.
+    /// Units of work for looking up or adding a name.
     fn lookup_work(&self, name: &str) -> u64 {
         8 + work::log2(self.members.len()) * (1 + work::bytes(name.len()))
     }
 }
 
-/// What has been looked at, whichever way a pattern that cannot be judged goes, and what may have been.
+/// What was evaluated whatever the patterns that cannot be judged match, and what may have been.
 struct Bounds<'v> {
     least: Evaluated<'v>,
     most: Option<Evaluated<'v>>,
 }
 
 impl<'v> Bounds<'v> {
-    /// Whether something has been looked at, of which the closure tells within one bound.
+    /// Whether something was evaluated, as `is_in` tells for one bound.
     fn holds(&self, is_in: impl Fn(&Evaluated<'v>) -> bool) -> Truth {
         if is_in(&self.least) {
             return Truth::Yes;
@@ -49,7 +49,7 @@ impl<'v> Bounds<'v> {
     }
 }
 
-/// Which of the two bounds is worked out: what may hold counts as if it did not, or as if it did.
+/// Which bound is computed: with `Least` a condition that may hold counts as false, with `Most` as true.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Bound {
     Least,
@@ -122,7 +122,7 @@ impl<'s> Check<'s, '_> {
         Ok(Bounds { least, most })
     }
 
-    /// Notes what a schema that holds for the value, and those it applies in place, have looked at.
+    /// Adds what a schema that holds for the value, and the schemas it applies in place, have evaluated.
     fn evaluated<'v>(
         &mut self,
         node: &'s Node,
@@ -187,7 +187,7 @@ impl<'s> Check<'s, '_> {
                     }
                 }
                 (Rule::Ref(id), _) => self.evaluated_within(*id, location, bound, seen)?,
-                // The other rules look at no item or member, or apply nothing that holds.
+                // The other rules evaluate no item or member, or apply no schema that must hold.
                 _ => {}
             }
         }

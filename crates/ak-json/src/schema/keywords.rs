@@ -1,4 +1,4 @@
-//! A compiled schema: nodes with the rules their keywords stand for.
+//! The nodes of a compiled schema, with the rules of their keywords.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -24,12 +24,12 @@ pub(super) struct Node {
 /// How a schema is read.
 #[derive(Clone, Copy)]
 pub(super) struct Scope {
-    /// The number of the resource that it is part of, by which its references are understood.
+    /// The number of the resource that the schema belongs to, against which its references are resolved.
     pub(super) resource: usize,
     pub(super) dialect: Dialect,
 }
 
-/// What one keyword, or several that work together, demand.
+/// The demand of one keyword, or of several that work together.
 pub(super) enum Rule {
     /// The schema `false`.
     Never,
@@ -43,7 +43,7 @@ pub(super) enum Rule {
     ExclusiveMinimum(Number),
     MaxLength(u64),
     MinLength(u64),
-    /// None where it cannot be judged.
+    /// `None` when the pattern cannot be judged.
     Pattern(Option<Pattern>),
     MaxItems(u64),
     MinItems(u64),
@@ -51,13 +51,13 @@ pub(super) enum Rule {
     MaxProperties(u64),
     MinProperties(u64),
     Required(Vec<Text>),
-    /// With the keyword.
+    /// The first field is the keyword.
     DependentRequired(&'static str, Vec<(Text, Vec<Text>)>),
     Items(Items),
     Contains(Contains),
     Properties(Properties),
     PropertyNames(Id),
-    /// With the keyword.
+    /// The first field is the keyword.
     DependentSchemas(&'static str, Vec<(Text, Id)>),
     AllOf(Vec<Id>),
     AnyOf(Vec<Id>),
@@ -73,7 +73,7 @@ pub(super) enum Rule {
 pub(super) struct Items {
     pub(super) first: Vec<Id>,
     pub(super) rest: Option<Id>,
-    /// For each of the two.
+    /// The keywords of `first` and of `rest`.
     pub(super) keywords: [&'static str; 2],
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Contains {
     pub(super) item: Id,
     pub(super) min: u64,
     pub(super) max: Option<u64>,
-    /// Whether the items that it finds count as evaluated.
+    /// Whether matching items count as evaluated.
     pub(super) evaluates: bool,
 }
 
@@ -95,7 +95,7 @@ pub(super) struct Properties {
 }
 
 impl Properties {
-    /// Units of work for finding a name among the named ones.
+    /// Units of work for looking up a name in `named`.
     pub(super) fn lookup_work(&self, name: &str) -> u64 {
         4 + 2 * work::log2(self.named.len()) * (1 + work::bytes(name.len()))
     }
@@ -116,7 +116,7 @@ impl Types {
     const INTEGER: u8 = 1;
     const NUMBER: u8 = 2;
 
-    /// Adds a type by its name, which must be known and new.
+    /// Adds a type by its name; `None` when the name is unknown or was already added.
     pub(super) fn add(&mut self, name: &str) -> Option<()> {
         let bit = match name {
             "integer" => Self::INTEGER,
@@ -148,7 +148,7 @@ impl Types {
 }
 
 impl Rule {
-    /// The schemas that this rule applies to the same value, not to something within.
+    /// The schemas that this rule applies to the same value, not to a value within it.
     pub(super) fn in_place(&self) -> Vec<Id> {
         match self {
             Self::AllOf(ids) | Self::AnyOf(ids) | Self::OneOf(ids) => ids.clone(),

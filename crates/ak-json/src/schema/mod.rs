@@ -1,4 +1,4 @@
-//! JSON Schema: a schema is compiled to rules once, then checks values.
+//! JSON Schema: compiles a schema to rules once, then checks values.
 
 mod check;
 mod compile;
@@ -24,7 +24,7 @@ pub use self::error::{CHECK_DEPTH_MAX, SCHEMA_DEPTH_MAX, SchemaError, SchemaReas
 use crate::value::Value;
 use crate::work::Work;
 
-/// A JSON Schema, ready to check values: of draft [6], [7], [2019-09] or [2020-12], which `$schema` names.
+/// A compiled JSON Schema of draft [6], [7], [2019-09] or [2020-12], as `$schema` names it.
 ///
 /// | vocabulary | keywords |
 /// |---|---|
@@ -34,26 +34,26 @@ use crate::work::Work;
 /// | arrays | `items contains`, `maxItems minItems uniqueItems`; `additionalItems` before 2020-12, `prefixItems` in it; from 2019-09 on `maxContains minContains unevaluatedItems` |
 /// | scalars | `type enum const`, `multipleOf maximum exclusiveMaximum minimum exclusiveMinimum`, `maxLength minLength pattern` |
 ///
-/// Any other keyword is an annotation, which asserts nothing and is never refused: so are `format` and `content…`. A
-/// schema that names no draft is of 2020-12, and has those keywords of the others that mean nothing else there:
-/// `items` as an array, `additionalItems`, `$recursiveRef`, and `$id` as an anchor. A schema within another may name a draft
-/// of its own. In drafts 6 and 7 nothing beside `$ref` counts.
+/// Any other keyword is an annotation, which asserts nothing and is never rejected: this includes `format` and
+/// `content…`. A schema that names no draft is read by 2020-12, with those keywords of other drafts that have no
+/// other meaning there: `items` as an array, `additionalItems`, `$recursiveRef`, and `$id` as an anchor. A schema
+/// within another may name its own draft. In drafts 6 and 7 keywords beside `$ref` are ignored.
 ///
-/// References lead to places in the document, by JSON Pointer, anchor or `$id` (RFC 3986); nothing is fetched.
-/// A pointer may lead into an annotation. A dynamic reference must have one place to lead to.
+/// References lead to places in the document, by JSON Pointer, anchor or `$id` (RFC 3986); nothing is fetched. A
+/// pointer may lead into an annotation. A dynamic reference must have exactly one possible target.
 ///
-/// Patterns are those of ECMA-262 with the flag `u`, as far as automata can match them in linear time: with
-/// look-ahead where a text starts and look-behind where it ends, without any other and without back-references.
-/// A schema with another pattern is taken, [`unjudged`](Self::unjudged) names it, and checking counts on neither
-/// outcome: a value is accepted only if it were so whatever the pattern matches.
+/// Patterns are those of ECMA-262 with the flag `u` that automata can match in linear time: look-ahead is supported
+/// at the start of a text and look-behind at its end, but not elsewhere, and back-references are not supported. A
+/// schema with an unsupported pattern is accepted, and [`unjudged`](Self::unjudged) lists the pattern. Checking
+/// then relies on neither outcome: a value is accepted only if it is valid whatever the pattern matches.
 ///
 /// [6]: https://json-schema.org/draft-06/draft-wright-json-schema-validation-01
 /// [7]: https://json-schema.org/draft-07/draft-handrews-json-schema-validation-01
 /// [2019-09]: https://json-schema.org/draft/2019-09/json-schema-validation
 /// [2020-12]: https://json-schema.org/draft/2020-12/json-schema-validation
 ///
-/// Checking takes bounded stack and is paid for in units of [`Work`] as it goes, or gives up with
-/// [`Violation::Depth`] or [`Violation::Work`]. So does reading a schema, with [`SchemaReason::Work`].
+/// Checking uses bounded stack and spends units of [`Work`] as it goes, or stops with [`Violation::Depth`] or
+/// [`Violation::Work`]. So does reading a schema, with [`SchemaReason::Work`].
 ///
 /// ```
 /// use ak_json::{Schema, Work, array, object};
@@ -69,20 +69,20 @@ use crate::work::Work;
 pub struct Schema(Arc<Compiled>);
 
 impl Schema {
-    /// Reads a schema.
+    /// Compiles a schema.
     ///
     /// # Errors
-    /// [`SchemaError`] names the place and what is wrong there.
+    /// [`SchemaError`] with the place and the reason.
     pub fn parse(source: &Value, work: &mut Work) -> Result<Self, SchemaError> {
         compile::compile(source, work).map(|compiled| Self(Arc::new(compiled)))
     }
 
-    /// The value the schema was read from.
+    /// The value that the schema was compiled from.
     pub fn source(&self) -> &Value {
         &self.0.source
     }
 
-    /// Approximate bytes of memory that the schema takes: its text and its patterns' automata.
+    /// The approximate bytes of memory that the schema takes: its text, its rules and the automata of its patterns.
     pub fn memory_bytes(&self) -> usize {
         self.0.bytes
     }
@@ -92,10 +92,10 @@ impl Schema {
         &self.0.unjudged
     }
 
-    /// Checks a value.
+    /// Checks a value against the schema.
     ///
     /// # Errors
-    /// [`Violation`] names the first keyword that does not hold, or cannot be judged, and the place in the value.
+    /// [`Violation`] with the first keyword that does not hold, or cannot be judged, and the place in the value.
     pub fn validate(&self, value: &Value, work: &mut Work) -> Result<(), Violation> {
         check::validate(&self.0, value, work)
     }

@@ -1,4 +1,4 @@
-//! Patterns: regular expressions of ECMA-262, matched in linear time for work that is counted.
+//! Patterns: regular expressions of ECMA-262, matched in linear time with counted work.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,26 +11,26 @@ use super::ecma::{Untranslated, translate};
 use super::error::SchemaReason;
 use crate::work::{OutOfWork, Work};
 
-/// Bytes of a pattern's text.
+/// The most bytes of a pattern's text.
 const TEXT_BYTES_MAX: usize = 4096;
-/// Bytes of memory one pattern's automaton may take.
+/// The most bytes of memory for the automaton of one pattern.
 const BYTES_MAX: usize = 1 << 20;
-/// Bytes of memory that all patterns of a schema may take.
+/// The most bytes of memory for all patterns of a schema.
 pub(super) const ALL_BYTES_MAX: usize = 4 << 20;
-/// Bytes of memory for the states that matching one pattern has met.
+/// The most bytes of memory for the cached states of one automaton.
 const CACHE_BYTES_MAX: usize = 256 << 10;
-/// Bytes that are matched for one payment, and their price while all states are known.
+/// The bytes that are matched for one payment of [`BLOCK_WORK`], while all states are cached.
 const BLOCK: usize = 32;
 const BLOCK_WORK: u64 = 10;
 
-/// A compiled pattern: what a text must match, and what it must not.
+/// A compiled pattern: automata, each with whether a text must match it.
 pub(super) struct Pattern(Vec<(Automaton, bool)>);
 
-/// The states that matching has met, by automaton.
+/// The cached states of each automaton, by its number.
 pub(super) type Caches = Vec<Option<Cache>>;
 
 impl Pattern {
-    /// Compiles a pattern, whose automata are numbered on from the given number; `None` where it cannot be judged.
+    /// Compiles a pattern, numbering its automata from `number` on; `None` when the pattern cannot be judged.
     pub(super) fn parse(source: &str, number: usize, work: &mut Work) -> Result<Option<Self>, SchemaReason> {
         if source.len() > TEXT_BYTES_MAX {
             return Ok(None);
@@ -48,12 +48,12 @@ impl Pattern {
         Ok(Some(Self(automata)))
     }
 
-    /// How many automata it has.
+    /// The number of automata.
     pub(super) fn automata(&self) -> usize {
         self.0.len()
     }
 
-    /// Bytes of memory that its automata take.
+    /// The bytes of memory that the automata take.
     pub(super) fn bytes(&self) -> usize {
         self.0.iter().map(|(automaton, _)| automaton.bytes()).sum()
     }
@@ -75,37 +75,38 @@ impl Pattern {
     }
 }
 
-/// An automaton whose states are worked out as they are met.
+/// A lazy DFA: an automaton whose states are computed when they are first reached.
 ///
-/// A byte that leads from one known state to another costs next to nothing. Working out a state costs a look at each
-/// state of the automaton beneath, which a hostile pattern can demand for every byte. Each is paid for as it comes.
+/// A byte that leads from one cached state to another costs next to nothing. Computing a state costs a look at each
+/// of its NFA states, which a hostile pattern can require for every byte. So each computed state is paid for
+/// separately.
 struct Automaton {
     engine: Box<DFA>,
-    /// Units of work for working out a state from all states of the automaton beneath.
+    /// Units of work for computing a state from all states of the NFA.
     all_work: u64,
-    /// Units for following one of these on until each way has met a character.
+    /// Units of work for following one NFA state until every path reaches a character.
     closure_work: u64,
-    /// Bytes of memory that a state takes for the ways on.
+    /// The bytes of memory for the transitions of a state.
     row_bytes: usize,
-    /// Its number within the schema, by which the caches are kept.
+    /// The number of the automaton within the schema, which is its index in the caches.
     number: usize,
 }
 
-/// The states that matching a pattern has met.
+/// The cached states of an automaton.
 pub(super) struct Cache {
     states: dfa::Cache,
-    /// How often all states were forgotten when the first state was last worked out.
+    /// How often the cache had been cleared when the start state was last computed.
     clears: usize,
-    /// States of the automaton beneath in the state with the most of them, at most.
+    /// An upper bound on the NFA states in any cached state.
     largest: usize,
 }
 
 impl Automaton {
-    /// Builds the automaton of a pattern in the engine's syntax; `None` where the engine does not know it, or it is
-    /// too large.
+    /// Builds the automaton of a pattern in the engine's syntax; `None` when the engine does not support the
+    /// pattern, or the automaton is too large.
     fn build(translated: &str, number: usize, work: &mut Work) -> Result<Option<Self>, SchemaReason> {
         work.spend(compile_work(translated)).map_err(|OutOfWork| SchemaReason::Work)?;
-        // No larger than can be paid for.
+        // At most as large as the remaining work pays for.
         let affordable = usize::try_from(work.left() / WORK_PER_BYTE).unwrap_or(usize::MAX);
         let size_max = BYTES_MAX.min(affordable);
         let config =
@@ -117,7 +118,7 @@ impl Automaton {
                 if error.size_limit().is_none() {
                     return Ok(None);
                 }
-                // As much was tried.
+                // Building was attempted up to this size, so it is charged.
                 let _ = work.spend((size_max as u64).saturating_mul(WORK_PER_BYTE));
                 return if size_max == BYTES_MAX { Ok(None) } else { Err(SchemaReason::Work) };
             }
@@ -125,7 +126,7 @@ impl Automaton {
         let bytes = nfa.memory_usage() as u64;
         work.spend(bytes.saturating_mul(WORK_PER_BYTE)).map_err(|OutOfWork| SchemaReason::Work)?;
         let (all_work, closure_work) = (bytes / 20, 2_u64.saturating_mul(closure_max(&nfa) as u64));
-        // Every match is followed, not the first alone: one that ends within a character is none.
+        // All matches are followed, not only the first: one that ends within a character does not count.
         let config = DFA::config()
             .match_kind(MatchKind::All)
             .cache_capacity(CACHE_BYTES_MAX)
@@ -136,12 +137,12 @@ impl Automaton {
         Ok(Some(Self { engine: Box::new(engine), all_work, closure_work, row_bytes, number }))
     }
 
-    /// Bytes of memory the automaton takes.
+    /// The bytes of memory that the automaton takes.
     fn bytes(&self) -> usize {
         self.engine.get_nfa().memory_usage()
     }
 
-    /// Units for the step from a state that stands for at most so many of the automaton beneath.
+    /// Units of work for a step from a state with at most `largest` NFA states.
     fn step_work(&self, largest: usize) -> u64 {
         20 + self.all_work.min(self.closure_work.saturating_mul(largest as u64))
     }
@@ -154,14 +155,14 @@ impl Automaton {
         };
         work.spend(8)?;
         if is_new {
-            // Room for a note on each state, and the first state.
+            // For a flag for each state, and for the start state.
             work.spend(100 + self.all_work / 8 + 2 * self.step_work(1))?;
         }
         let cache =
             cache.get_or_insert_with(|| Cache { states: self.engine.create_cache(), clears: 0, largest: 1 });
         cache.clears = cache.states.clear_count();
         let (states, largest) = (&mut cache.states, &mut cache.largest);
-        // Neither can fail: there are no bytes to stop at, and no limit to forgetting states.
+        // Neither call can fail: there are no quit bytes, and the cache may be cleared any number of times.
         let before = states.memory_usage();
         let first = self.engine.start_state_forward(states, &Input::new(text));
         let grown = states.memory_usage().saturating_sub(before).saturating_sub(self.row_bytes);
@@ -179,20 +180,21 @@ impl Automaton {
                 state = match known {
                     Some(next) => next,
                     None => {
-                        // Twice: there is one step more from each state, at the end of the text.
+                        // Twice, because each state has another step, at the end of the text.
                         work.spend(2 * self.step_work(*largest))?;
                         let before = (states.memory_usage(), states.clear_count());
                         let next = self.engine.next_state(states, state, *byte).map_err(|_| OutOfWork)?;
                         let grown =
                             states.memory_usage().saturating_sub(before.0).saturating_sub(self.row_bytes);
-                        // Where all were forgotten, growth tells nothing.
+                        // After the cache was cleared, its growth says nothing.
                         let is_known = states.clear_count() == before.1;
                         *largest = if is_known { grown.max(*largest) } else { usize::MAX };
                         next
                     }
                 };
                 if state.is_tagged() {
-                    // A match shows one byte late. Where that byte continues a character, it ended within.
+                    // A match is reported one byte late. If that byte continues a character, the match ended within
+                    // the character.
                     let continues = byte & 0xc0 == 0x80;
                     if state.is_match() && !continues {
                         return Ok(true);
@@ -208,12 +210,12 @@ impl Automaton {
     }
 }
 
-/// How many states and ways are met from one state on before a character is, at most. Where it would take long to
-/// tell, all of them.
+/// The most states and transitions followed from one NFA state before a character is reached; `usize::MAX` if
+/// counting takes too long.
 fn closure_max(nfa: &thompson::NFA) -> usize {
     let count = nfa.states().len();
     let (mut steps_left, mut max) = (CLOSURE_STEPS.saturating_mul(count), 1);
-    // From which state on each was last met.
+    // The start from which each state was last reached.
     let mut met = alloc::vec![usize::MAX; count];
     let mut waiting = Vec::new();
     for first in 0..count {
@@ -247,17 +249,17 @@ fn closure_max(nfa: &thompson::NFA) -> usize {
     max
 }
 
-/// Steps for each state in which [`closure_max`] must come to its end.
+/// The steps for each state after which [`closure_max`] gives up.
 const CLOSURE_STEPS: usize = 16;
 
-/// Units for reading a pattern's text, the classes of characters in it included.
+/// Units of work for parsing a pattern's text, including its character classes.
 fn compile_work(translated: &str) -> u64 {
     let classes = translated.matches("\\p").count() + translated.matches("\\P").count();
     let brackets = translated.matches('[').count();
     200 + translated.len() as u64 * 16 + classes as u64 * 2000 + brackets as u64 * 100
 }
 
-/// Units for each byte of an automaton that is built.
+/// Units of work for each byte of an automaton that is built.
 const WORK_PER_BYTE: u64 = 1;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where references lead.
+//! Resolves references.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -14,14 +14,14 @@ use crate::value::object::Object;
 use crate::value::text::Text;
 use crate::work;
 
-/// A part of the document with a URI of its own.
+/// A part of the document with its own URI.
 #[derive(Default)]
 pub(super) struct Resource {
     uri: String,
     at: Pointer,
 }
 
-/// A reference that is still to be followed.
+/// A reference that is not resolved yet.
 #[derive(Clone)]
 pub(super) struct Reference {
     from: Id,
@@ -30,12 +30,12 @@ pub(super) struct Reference {
 }
 
 impl Compiler<'_> {
-    /// Whether all that counts in the object is its `$ref`.
+    /// Whether only the `$ref` of the object counts.
     pub(super) fn is_reference(&self, object: &Object) -> bool {
         self.scope.dialect.hides_siblings() && object.contains_key("$ref")
     }
 
-    /// Reads what tells how the schema with this number, and those within, are to be read.
+    /// Reads the keywords that determine how the schema with this number, and the schemas within it, are read.
     pub(super) fn enter_scope(&mut self, id: Id, object: &Object) -> Compiling<()> {
         if let Some(dialect) = object.get("$schema") {
             let named = self.string(&"$schema".into(), dialect)?;
@@ -45,7 +45,7 @@ impl Compiler<'_> {
             }
         }
         let Some(own) = object.get("$id") else { return Ok(()) };
-        // The root's is where the document was found, whatever stands beside it.
+        // The root's `$id` is the URI of the document and counts even beside a `$ref`.
         if self.is_reference(object) && !self.at.is_root() {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Compiler<'_> {
         if is_anchor { self.anchor(id, anchor) } else { self.resource(document) }
     }
 
-    /// Opens a resource at the place where the compiler stands.
+    /// Opens a resource at the current place.
     fn resource(&mut self, document: &str) -> Compiling<()> {
         if document.is_empty() {
             return Ok(());
@@ -65,7 +65,7 @@ impl Compiler<'_> {
         let uri = self.uri(document)?;
         self.spend(self.place_work(self.at.tokens().len(), self.at_bytes))?;
         if let Some(other) = self.uris.get(&uri).and_then(|number| self.resources.get(*number)) {
-            // The same schema, written out once more, is no other.
+            // A copy of the same schema is not a conflict.
             let (first, second) = (self.source.pointer(&other.at), self.source.pointer(&self.at));
             let (Some(first), Some(second)) = (first, second) else { return Ok(()) };
             if !self.are_equal(first, second)? {
@@ -78,7 +78,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Names a schema within its resource.
+    /// Gives a schema a name within its resource.
     pub(super) fn anchor(&mut self, id: Id, name: &str) -> Compiling<()> {
         self.spend(20 + 2 * work::log2(self.anchors.len()) * (1 + work::bytes(name.len())))?;
         match self.anchors.insert((self.scope.resource, name.into()), id) {
@@ -87,7 +87,7 @@ impl Compiler<'_> {
         }
     }
 
-    /// Keywords that name schemas or refer to them.
+    /// Reads keywords that name schemas or refer to them. Returns whether `name` is one.
     pub(super) fn identifier(&mut self, id: Id, name: &Text, value: &Value) -> Compiling<bool> {
         match name.as_str() {
             "$schema" | "$id" => {}
@@ -117,10 +117,10 @@ impl Compiler<'_> {
         Ok(true)
     }
 
-    /// Gives each node that refers the rule for it.
+    /// Resolves all references, and adds the rule for each to its node.
     pub(super) fn resolve(&mut self) -> Compiling<()> {
         let mut next = 0;
-        // Where one leads, there may be more.
+        // Compiling a target can add further references.
         while let Some(reference) = self.references.get(next).cloned() {
             next += 1;
             let Some(node) = self.nodes.get(reference.from) else { continue };
@@ -130,7 +130,7 @@ impl Compiler<'_> {
                 node.rules.insert(0, Rule::Ref(target));
             }
         }
-        // With one anchor of the name alone, the dynamic scope changes nothing.
+        // With a single anchor of the name, the dynamic scope makes no difference.
         for Reference { from, keyword, to } in &self.references {
             let name = unescape_percent(to.split_once('#').map_or("", |(_, fragment)| fragment));
             let anchors = name.and_then(|name| self.dynamic_anchors.get(&*name)).copied().unwrap_or_default();
@@ -142,7 +142,7 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// The node that a reference at the place where the compiler stands leads to, by JSON Pointer or anchor.
+    /// The node that a reference at the current place leads to, by JSON Pointer or anchor.
     fn target(&mut self, to: &Text) -> Compiling<Id> {
         let (document, fragment) = to.split_once('#').unwrap_or((to, ""));
         let mut resource = self.scope.resource;
@@ -153,7 +153,7 @@ impl Compiler<'_> {
                 None => return self.stop(SchemaReason::Remote(to.clone())),
             }
         }
-        // Decoded, read as a pointer and looked up among the places of schemas.
+        // The fragment is decoded, parsed as a pointer and looked up among the places of schemas.
         let start = self.resources.get(resource).map(|resource| resource.at.clone()).unwrap_or_default();
         let tokens = fragment.matches('/').count() as u64 + start.tokens().len() as u64;
         self.spend(20 + fragment.len() as u64 / 2 + 8 * tokens)?;
@@ -171,7 +171,7 @@ impl Compiler<'_> {
         target.map_or_else(|| self.stop(nowhere), Ok)
     }
 
-    /// The node at a place of the document. One within an annotation is compiled when something refers to it.
+    /// The node at a place in the document. A schema within an annotation is compiled when something refers to it.
     fn place(&mut self, mut at: Pointer, rest: &Pointer) -> Compiling<Option<Id>> {
         for token in rest.tokens() {
             at.push(token);
@@ -190,7 +190,7 @@ impl Compiler<'_> {
             self.spend(find_work)?;
             let Some(node) = self.places.get(&around).and_then(|id| self.nodes.get(*id)) else { continue };
             if node.scope.dialect.has(&keyword) {
-                // What a keyword holds besides schemas is none.
+                // A part of a keyword's value that is not a schema cannot be a target.
                 return Ok(None);
             }
             self.scope = node.scope;
@@ -200,7 +200,7 @@ impl Compiler<'_> {
         Ok(None)
     }
 
-    /// What a URI without fragment means in the resource where the compiler stands.
+    /// Resolves a URI without fragment against the current resource.
     fn uri(&mut self, uri: &str) -> Compiling<String> {
         let base = self.resources.get(self.scope.resource).map_or(0, |resource| resource.uri.len());
         let bytes = base + uri.len();
@@ -210,7 +210,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Decodes the percent escapes of RFC 3986.
+/// Decodes the percent escapes of RFC 3986; `None` when they are malformed or give invalid UTF-8.
 fn unescape_percent(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut bytes = Vec::from(parts.next()?);
@@ -222,7 +222,8 @@ fn unescape_percent(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A node from which schemas applied to one and the same value lead in a circle.
+/// A node on a cycle of schemas applied to the same value, or one that such a cycle leads to; `None` without a
+/// cycle.
 pub(super) fn cycle(nodes: &[Node]) -> Option<&Node> {
     let next = |node: &Node| node.rules.iter().flat_map(Rule::in_place).collect::<Vec<_>>();
     let mut incoming = alloc::vec![0usize; nodes.len()];
@@ -231,7 +232,7 @@ pub(super) fn cycle(nodes: &[Node]) -> Option<&Node> {
             *count += 1;
         }
     }
-    // Take away whatever nothing leads to; a circle stays.
+    // Remove all nodes that nothing leads to; the nodes of a cycle stay.
     let mut free: Vec<Id> = (0..nodes.len()).filter(|id| incoming.get(*id) == Some(&0)).collect();
     while let Some(id) = free.pop() {
         for id in nodes.get(id).map(next).unwrap_or_default() {

@@ -1,7 +1,7 @@
-//! Truth in three values, after Kleene: a schema with a pattern that cannot be judged holds for a value, does not,
-//! or may. What follows from such a truth follows from each of the two that it may be.
+//! Three-valued logic, after Kleene: a schema with a pattern that cannot be judged holds for a value, does not
+//! hold, or may hold.
 
-/// Whether something holds. Of several, all hold as the least of them does, and one of them as the greatest.
+/// Whether something holds. The conjunction of several truths is their minimum, the disjunction their maximum.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
     No,
@@ -27,7 +27,7 @@ impl core::ops::Not for Truth {
     }
 }
 
-/// How many of several hold, at least and at most.
+/// The least and the most number of things that hold.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Count {
     pub(super) least: u64,

@@ -1,4 +1,4 @@
-//! `uniqueItems`, in time linear in the size of the items.
+//! `uniqueItems`, in time nearly linear in the size of the items.
 
 use alloc::vec::Vec;
 
@@ -8,14 +8,14 @@ use crate::value::object::Object;
 use crate::value::text::Text;
 use crate::work::{self, OutOfWork, Work};
 
-/// Units for a value's copy and its part of a digest.
+/// Units of work for copying a value and hashing it into a digest.
 const VALUE: u64 = 12;
-/// Units for a digest.
+/// Units of work for a digest.
 const DIGEST: u64 = 40;
 
-/// Whether no two items are equal. The items must not be deep.
+/// Whether no two items are equal. The items must not be deeply nested.
 pub(super) fn are_unique(array: &Array, work: &mut Work) -> Result<bool, OutOfWork> {
-    // Comparing each with each would let a short text keep the processor busy for long.
+    // Comparing all pairs would take quadratic time.
     let mut digests = Vec::new();
     for item in array {
         work.spend(DIGEST + work::log2(array.len()) * 2)?;
@@ -25,7 +25,7 @@ pub(super) fn are_unique(array: &Array, work: &mut Work) -> Result<bool, OutOfWo
     Ok(digests.is_sorted_by(|a, b| a < b))
 }
 
-/// The same for all equal values: numbers in one form, members in one order.
+/// The same form for all equal values: one form of each number, one order of members.
 fn canonical(value: &Value, work: &mut Work) -> Result<Value, OutOfWork> {
     work.spend(VALUE)?;
     Ok(match value {

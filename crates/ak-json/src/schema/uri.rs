@@ -1,4 +1,4 @@
-//! References between URIs, RFC 3986.
+//! Resolves URI references, RFC 3986.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -41,7 +41,7 @@ impl<'a> Uri<'a> {
     }
 }
 
-/// What a reference means beside a base, by §5.2; both are without fragment.
+/// Resolves a reference against a base by §5.2; both are without fragment.
 pub(super) fn resolve(base: &str, reference: &str) -> String {
     let (base, uri) = (Uri::split(base), Uri::split(reference));
     if uri.scheme.is_some() {
@@ -66,14 +66,14 @@ pub(super) fn resolve(base: &str, reference: &str) -> String {
     uri.join(&without_dots(&[folder, uri.path].concat()))
 }
 
-/// A path without `.` and `..`, by §5.2.4.
+/// A path with `.` and `..` resolved by §5.2.4.
 fn without_dots(path: &str) -> String {
     let mut segments = Vec::new();
     let last = path.split('/').count() - 1;
     for (index, segment) in path.split('/').enumerate() {
         match segment {
             "." | ".." => {
-                // The first is what stands before an absolute path's slash.
+                // The first segment is the empty one before an absolute path's slash.
                 if segment == ".." && segments.len() > 1 {
                     segments.pop();
                 }

@@ -1,12 +1,12 @@
-//! Why a text is refused.
+//! Why a text is not accepted.
 
-/// Why and where a text was refused.
+/// Why a text is not accepted, with line and column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} at line {line} column {column}")]
 pub struct ParseError {
-    /// What is wrong.
+    /// The kind of error.
     pub reason: ParseReason,
-    /// Where, in bytes from the start.
+    /// The position in bytes from the start.
     pub offset: usize,
     /// The line, counted from 1.
     pub line: usize,
@@ -14,58 +14,58 @@ pub struct ParseError {
     pub column: usize,
 }
 
-/// What is wrong with a text.
+/// The kinds of [`ParseError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseReason {
     /// The text ends within a value, or is empty.
     #[error("unexpected end of text")]
     End,
-    /// A byte that cannot stand here.
+    /// A byte is not allowed at this place.
     #[error("unexpected byte")]
     Byte,
-    /// Bytes that are not UTF-8.
+    /// The text is not UTF-8.
     #[error("invalid utf-8")]
     Utf8,
     /// A control character stands unescaped in a string.
     #[error("unescaped control character")]
     Control,
-    /// A backslash is followed by what is no escape.
+    /// A backslash is not followed by a valid escape.
     #[error("invalid escape")]
     Escape,
-    /// A number in another form than RFC 8259 §6.
+    /// A number does not have the form of RFC 8259 §6.
     #[error("invalid number")]
     Number,
-    /// Something follows the value.
+    /// The value is followed by something other than white space.
     #[error("text after the value")]
     Trailing,
-    /// A `\u` escape gives half of a surrogate pair.
+    /// A `\u` escape is half of a surrogate pair.
     #[error("lone surrogate")]
     Surrogate,
-    /// An object has two members of the same name.
+    /// An object has two members with the same name.
     #[error("duplicate member")]
     Duplicate,
-    /// An integer outside `i64` and `u64`.
+    /// An integer is outside the ranges of `i64` and `u64`.
     #[error("integer beyond 64 bits")]
     Integer,
-    /// A number beyond the range of `f64`.
+    /// A number is beyond the range of `f64`.
     #[error("number too large")]
     Float,
-    /// Deeper than [`Limits::depth_max`](crate::Limits::depth_max).
+    /// The text nests deeper than [`Limits::depth_max`](crate::Limits::depth_max).
     #[error("nesting too deep")]
     Depth,
-    /// Longer than [`Limits::bytes_max`](crate::Limits::bytes_max).
+    /// The text is longer than [`Limits::bytes_max`](crate::Limits::bytes_max).
     #[error("text too long")]
     Bytes,
-    /// More in one container than [`Limits::members_max`](crate::Limits::members_max).
+    /// A container has more items or members than [`Limits::members_max`](crate::Limits::members_max).
     #[error("too many members")]
     Members,
-    /// More values than [`Limits::values_max`](crate::Limits::values_max).
+    /// The text has more values than [`Limits::values_max`](crate::Limits::values_max).
     #[error("too many values")]
     Values,
 }
 
 impl ParseReason {
-    /// Whether the text is JSON by the grammar of RFC 8259, and breaks a limit or a rule of this parser.
+    /// Whether the reason is a limit or a rule of this parser: the text may be JSON by the grammar of RFC 8259.
     pub fn is_limit(self) -> bool {
         match self {
             Self::End
@@ -87,7 +87,7 @@ impl ParseReason {
     }
 }
 
-/// A reason to stop, and the byte to name.
+/// A reason to stop, and the position to report.
 pub(crate) struct Stop(pub(crate) ParseReason, pub(crate) usize);
 
 pub(crate) type Parsed<T> = Result<T, Stop>;

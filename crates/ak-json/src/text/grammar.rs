@@ -1,6 +1,7 @@
-//! Whether a text is JSON at all, when the parser has refused it for another reason.
+//! Checks whether a text that the parser rejected for a limit is JSON by its grammar.
 //!
-//! Whoever keeps other text as it is must know the two apart. Nothing is built here, so no limit is needed.
+//! Callers that keep text other than JSON unchanged must tell these cases apart. Nothing is built here, so no limit
+//! is needed.
 
 use alloc::vec::Vec;
 
@@ -8,10 +9,10 @@ use super::error::{ParseReason, Parsed, Stop, utf8};
 use super::scan::Cursor;
 use crate::value::Value;
 
-/// Gives the first offence against the grammar of RFC 8259.
+/// Returns the first violation of the grammar of RFC 8259.
 pub(crate) fn check(text: &[u8]) -> Parsed<()> {
     let mut cursor = Cursor::new(utf8(text)?);
-    // The brackets that must close what is open.
+    // The closing brackets of the open containers, innermost last.
     let mut open = Vec::new();
     loop {
         match cursor.token() {
@@ -58,7 +59,7 @@ pub(crate) fn check(text: &[u8]) -> Parsed<()> {
     }
 }
 
-/// Forgives what only breaks a limit. The cursor stands behind the token then.
+/// Accepts a token that only breaks a limit. The cursor is then after the token.
 pub(crate) fn by_grammar<T>(token: Parsed<T>) -> Parsed<()> {
     match token {
         Err(Stop(reason, offset)) if !reason.is_limit() => Err(Stop(reason, offset)),

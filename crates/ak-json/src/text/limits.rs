@@ -1,24 +1,25 @@
 //! Bounds on what the parser accepts.
 
-/// Levels of nesting by default.
+/// The default limit on levels of nesting.
 pub const DEPTH_MAX: usize = 128;
-/// Bytes of text by default.
+/// The default limit on the bytes of a text.
 pub const BYTES_MAX: usize = 16 << 20;
-/// Items or members of one container by default.
+/// The default limit on the items or members of one container.
 pub const MEMBERS_MAX: usize = 1_000_000;
-/// Values of one document by default.
+/// The default limit on the values of one document.
 pub const VALUES_MAX: usize = 2_000_000;
 
-/// Bounds on what [`Value::parse`](crate::Value::parse) accepts.
+/// Bounds on what [`Value::parse`](crate::Value::parse) accepts: bytes, depth, values, members.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Levels of nesting: 0 allows scalars only, `[[]]` needs 2.
+    /// The most levels of nesting: 0 allows only scalars, `[[]]` needs 2.
     pub depth_max: usize,
-    /// Bytes of text, white space included.
+    /// The most bytes of text, including white space.
     pub bytes_max: usize,
-    /// Items of one array, members of one object.
+    /// The most items of one array, or members of one object.
     pub members_max: usize,
-    /// Values in one document, containers included: what bounds memory, since `[]` costs more than its text.
+    /// The most values in one document, including containers. It bounds memory, because `[]` takes more memory than
+    /// text.
     pub values_max: usize,
 }
 

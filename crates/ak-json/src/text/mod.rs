@@ -1,4 +1,4 @@
-//! JSON text: reading and writing it.
+//! Reads and writes JSON text.
 
 pub(crate) mod error;
 mod grammar;

@@ -1,4 +1,4 @@
-//! The parser: RFC 8259 text to values, without recursion.
+//! The parser from RFC 8259 text to values, without recursion.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,12 +21,12 @@ impl Value {
     /// Integers are exact; a number with a fraction or exponent becomes the nearest `f64`.
     ///
     /// # Errors
-    /// [`ParseError`] when the text is no JSON; when an object has a member twice, an integer lies outside
-    /// `i64` and `u64`, another number outside `f64`, or an escape is a lone surrogate; when a limit is exceeded.
-    /// Of a text that is no JSON, this is what the error tells, whatever else it breaks.
+    /// [`ParseError`] when the text is not JSON; when an object has a member twice, an integer is outside `i64` and
+    /// `u64`, another number is outside `f64`, or an escape is a lone surrogate; or when a limit is exceeded. If a
+    /// text is not JSON, the error says so, even if the text breaks a limit first.
     pub fn parse(text: &[u8], limits: &Limits) -> Result<Self, ParseError> {
         parse(text, limits).map_err(|stop| {
-            // Where no limit tells what follows, the text may yet turn out to be no JSON.
+            // The text after a broken limit may turn out not to be JSON.
             let Stop(reason, offset) = match stop {
                 Stop(reason, _) if reason.is_limit() => grammar::check(text).err().unwrap_or(stop),
                 _ => stop,
@@ -57,10 +57,10 @@ fn parse(text: &[u8], limits: &Limits) -> Parsed<Value> {
     parser.values.pop().ok_or(Stop(ParseReason::End, parser.cursor.at))
 }
 
-/// The parser's state. What is complete within open containers lies on two stacks.
+/// The parser's state. Finished values and names of open containers are on two stacks.
 ///
-/// Values are built where they stay: to move one that has just been written makes the processor wait for
-/// the write.
+/// Values are built in their final place: moving a value that was just written makes the processor wait for the
+/// write.
 struct Parser<'a> {
     cursor: Cursor<'a>,
     limits: &'a Limits,
@@ -71,30 +71,30 @@ struct Parser<'a> {
     shapes: Shapes,
 }
 
-/// A container whose end has not come yet.
+/// A container that is not closed yet.
 struct Open {
-    /// Where its values begin on their stack.
+    /// The index of its first value on the stack of values.
     values: usize,
     kind: Kind,
 }
 
 enum Kind {
     Array,
-    /// An object whose names lie on their stack.
+    /// An object whose names are on the stack of names.
     Object,
-    /// An object whose names so far are those of an earlier one, and not on the stack.
+    /// An object whose names so far equal those of an earlier one, and are not on the stack.
     Shaped(Arc<Names>),
 }
 
-/// The name of a member, and where it stands.
+/// The name of a member, and its position in bytes.
 struct Name {
     text: Text,
     offset: usize,
 }
 
 impl Parser<'_> {
-    /// Reads a scalar, an empty container or the beginning of another, up to where a value must follow.
-    /// Tells whether a value is complete.
+    /// Reads a scalar, an empty container, or the beginning of another container up to the place of its first
+    /// value. Returns whether a value is complete.
     #[inline]
     fn begin(&mut self) -> Parsed<bool> {
         let cursor = &mut self.cursor;
@@ -153,8 +153,8 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Goes on after a value: closes what ends here, up to where a value must follow. Tells whether the text
-    /// has ended.
+    /// Continues after a value: closes containers that end here, up to the place of the next value. Returns whether
+    /// the text has ended.
     #[inline]
     fn finish(&mut self) -> Parsed<bool> {
         loop {
@@ -191,7 +191,7 @@ impl Parser<'_> {
     }
 }
 
-/// Reads the name of the next member, `count` members after the first, and the colon.
+/// Reads the name of the next member, after `count` members, and the colon.
 #[inline]
 fn next_name(cursor: &mut Cursor<'_>, names: &mut Vec<Name>, kind: &mut Kind, count: usize) -> Parsed<()> {
     let is_expected = match kind {
@@ -205,7 +205,7 @@ fn next_name(cursor: &mut Cursor<'_>, names: &mut Vec<Name>, kind: &mut Kind, co
     cursor.colon()
 }
 
-/// Puts the names that were those of an earlier object on the stack, since there the likeness ends.
+/// Puts the names of an earlier object on the stack, because this object's names differ from here on.
 fn leave_shape(names: &mut Vec<Name>, kind: &mut Kind, count: usize) {
     if let Kind::Shaped(shape) = kind {
         names.extend(shape.list().iter().take(count).map(|name| Name { text: name.clone(), offset: 0 }));

@@ -1,4 +1,4 @@
-//! Compact JSON text.
+//! Writes compact JSON text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,14 +10,14 @@ use crate::value::json_len::{escape, plain_len, string_len};
 use crate::value::object::{Members, Object};
 use crate::value::tree::Tree;
 
-/// What a container still has to print.
+/// The items or members of a container that are not written yet.
 enum Rest<'a> {
     Array(Items<'a>),
     Object(Members<'a>),
 }
 
 impl Value {
-    /// The compact JSON text, members in the order written.
+    /// The compact JSON text, with members in their order.
     pub fn to_json(&self) -> String {
         let mut out = Vec::new();
         self.write_json(&mut out);
@@ -49,7 +49,8 @@ impl Value {
         }
     }
 
-    /// Bytes of the compact JSON text, remembered by containers; `usize::MAX` for a container of 4 GiB or more.
+    /// The length of the compact JSON text in bytes, which containers remember; `usize::MAX` for a container of 4
+    /// GiB or more.
     pub fn json_len(&self) -> usize {
         self.deepest_first(Self::is_measured, |value| {
             value.json_len_shallow();
@@ -57,7 +58,7 @@ impl Value {
         self.json_len_shallow()
     }
 
-    /// Whether [`json_len`](Self::json_len) needs no walk: it is remembered, or this is a scalar.
+    /// Whether [`json_len`](Self::json_len) takes no walk: the length is remembered, or this is a scalar.
     pub fn is_measured(&self) -> bool {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => true,
@@ -66,7 +67,7 @@ impl Value {
         }
     }
 
-    /// The same, for a value that is not deep or whose inner values were measured.
+    /// Like [`json_len`](Self::json_len), for a value that is not deep or whose inner values are measured.
     pub(crate) fn json_len_shallow(&self) -> usize {
         match self {
             Self::Null | Self::Bool(true) => 4,
@@ -82,12 +83,12 @@ impl Value {
     }
 }
 
-/// Adds brackets and commas.
+/// The length of a container with brackets and commas.
 fn container_len(len: usize, bytes: usize) -> usize {
     bytes.saturating_add(len.saturating_sub(1)).saturating_add(2)
 }
 
-/// Writes a scalar, or the opening of a container, whose rest is noted.
+/// Writes a scalar, or the opening bracket of a container, and adds the container's contents to `open`.
 fn write_head<'a>(value: &'a Value, out: &mut Vec<u8>, open: &mut Vec<Rest<'a>>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
@@ -106,7 +107,7 @@ fn write_head<'a>(value: &'a Value, out: &mut Vec<u8>, open: &mut Vec<Rest<'a>>)
     }
 }
 
-/// Appends a string in quotes, escaping only what RFC 8259 §7 demands.
+/// Appends a string in quotes, escaping only what RFC 8259 §7 requires.
 fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
@@ -128,7 +129,7 @@ fn write_string(text: &str, out: &mut Vec<u8>) {
 
 macro_rules! show {
     ($($shown:ty => $value:expr),*) => {$(
-        /// Shows the compact JSON text.
+        /// Writes the compact JSON text.
         impl fmt::Display for $shown {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 let value: fn(&Self) -> Value = $value;
@@ -136,7 +137,7 @@ macro_rules! show {
             }
         }
 
-        /// Shows the compact JSON text.
+        /// Writes the compact JSON text.
         impl fmt::Debug for $shown {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)

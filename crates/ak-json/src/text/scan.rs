@@ -1,4 +1,4 @@
-//! The parser's tokens: strings, numbers and words.
+//! Reads the tokens of JSON text: strings, numbers and words.
 
 use alloc::string::String;
 
@@ -8,12 +8,12 @@ use crate::value::Value;
 use crate::value::json_len::plain_len;
 use crate::value::number::Number;
 
-/// A place in a text.
+/// A position in a text.
 pub(crate) struct Cursor<'a> {
     text: &'a str,
-    /// In bytes from the start.
+    /// The position in bytes from the start.
     pub(crate) at: usize,
-    /// Where strings are unescaped.
+    /// The buffer for strings with escapes.
     buffer: String,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Cursor<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Passes over white space, and gives the byte after it without taking it.
+    /// Skips white space, and returns the next byte without consuming it.
     #[inline]
     pub(crate) fn token(&mut self) -> Option<u8> {
         loop {
@@ -55,13 +55,13 @@ impl<'a> Cursor<'a> {
         Ok(value)
     }
 
-    /// Reads a member's name.
+    /// Reads the name of a member.
     #[inline]
     pub(crate) fn name(&mut self) -> Parsed<&str> {
         if self.peek() == Some(b'"') { self.string() } else { self.unexpected() }
     }
 
-    /// Passes over a string if it is this one, written without escapes.
+    /// Skips a string if it is `expected`, written without escapes. Returns whether it was.
     #[inline]
     pub(crate) fn eat_plain(&mut self, expected: &str) -> bool {
         let rest = self.rest().strip_prefix(b"\"").and_then(|rest| rest.strip_prefix(expected.as_bytes()));
@@ -82,7 +82,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Reads a string, from its opening quote on.
+    /// Reads a string, at its opening quote.
     #[inline]
     pub(crate) fn string(&mut self) -> Parsed<&str> {
         self.at += 1;
@@ -97,7 +97,7 @@ impl<'a> Cursor<'a> {
         Ok(&self.buffer)
     }
 
-    /// Reads the rest of a string that began at `start` and has something to unescape here.
+    /// Reads the rest of a string that began at `start`, from the first escape on.
     fn unescape(&mut self, start: usize) -> Parsed<()> {
         self.buffer.clear();
         self.buffer.push_str(self.since(start));
@@ -120,7 +120,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over a string, from its opening quote on.
+    /// Skips a string, at its opening quote.
     pub(crate) fn skip_string(&mut self) -> Parsed<()> {
         self.at += 1;
         loop {
@@ -137,7 +137,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes over a member's name and the colon after it.
+    /// Skips the name of a member and the colon after it.
     pub(crate) fn skip_name(&mut self) -> Parsed<()> {
         if self.peek() != Some(b'"') {
             return self.unexpected();
@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
         self.colon()
     }
 
-    /// Reads an escape, from its backslash on.
+    /// Reads an escape, at its backslash.
     fn escape(&mut self) -> Parsed<char> {
         let start = self.at;
         self.at += 1;
@@ -188,7 +188,7 @@ impl<'a> Cursor<'a> {
         Ok(code)
     }
 
-    /// Reads a number, which is an integer unless it has a fraction or an exponent.
+    /// Reads a number: an integer unless it has a fraction or an exponent.
     #[inline]
     pub(crate) fn number(&mut self) -> Parsed<Number> {
         let start = self.at;
@@ -203,7 +203,7 @@ impl<'a> Cursor<'a> {
         if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
             return self.float(start, magnitude);
         }
-        // So few digits cannot have wrapped.
+        // Up to 19 digits cannot have wrapped.
         let magnitude = if digits < 20 { Some(magnitude) } else { self.since(first).parse().ok() };
         let number = match (negative, magnitude) {
             (false, Some(magnitude)) => Some(Number::from(magnitude)),
@@ -232,7 +232,7 @@ impl<'a> Cursor<'a> {
             self.digits(0)?;
         }
         let text = self.since(start);
-        // Both operands are exact, so the quotient is rounded once, as the standard library would.
+        // Both operands are exact, so the quotient is rounded once, as in the standard library.
         if plain
             && magnitude < 1 << f64::MANTISSA_DIGITS
             && let Some(power) = POWERS_OF_TEN.get(places)
@@ -243,7 +243,7 @@ impl<'a> Cursor<'a> {
         text.parse().ok().and_then(Number::from_f64).ok_or(Stop(ParseReason::Float, start))
     }
 
-    /// Reads at least one digit, appending to a number that wraps.
+    /// Reads at least one digit, and appends the digits to `number`, which wraps.
     #[inline]
     fn digits(&mut self, mut number: u64) -> Parsed<u64> {
         let start = self.at;
@@ -257,7 +257,7 @@ impl<'a> Cursor<'a> {
         Ok(number)
     }
 
-    /// Stops at a byte that cannot stand here, or at the end.
+    /// Stops at a byte that is not allowed here, or at the end of the text.
     pub(crate) fn unexpected<T>(&self) -> Parsed<T> {
         self.stop(if self.peek().is_none() { ParseReason::End } else { ParseReason::Byte })
     }
@@ -267,6 +267,6 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Those that a float holds exactly, as far as [`Cursor::float`] has use for them.
+/// The powers of ten that a float holds exactly and [`Cursor::float`] needs.
 const POWERS_OF_TEN: [f64; 18] =
     [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17];

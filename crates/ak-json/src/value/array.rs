@@ -6,10 +6,10 @@ use core::mem;
 use crate::value::Value;
 use crate::value::tree::{self, Item, SHALLOW_DEPTH_MAX, Slot, Tree};
 
-/// A JSON array: clones share its items, and a change copies only the chunk of 32 it touches.
+/// A JSON array, whose clones share its items; a change copies the chunk of 32 that it touches.
 ///
-/// Reading and replacing an item, and appending one, take time logarithmic in the length; inserting and
-/// removing also move what comes after.
+/// Reading, replacing and appending an item take time logarithmic in the length; inserting and removing an item
+/// also move the items after it.
 #[derive(Clone, Default)]
 pub struct Array {
     pub(crate) items: Tree<Value>,
@@ -31,12 +31,12 @@ impl Array {
         self.len() == 0
     }
 
-    /// The item at `index`.
+    /// The item at `index`; `None` beyond the end.
     pub fn get(&self, index: usize) -> Option<&Value> {
         self.items.get(index)
     }
 
-    /// The last item.
+    /// The last item; `None` for an empty array.
     pub fn last(&self) -> Option<&Value> {
         self.get(self.len().checked_sub(1)?)
     }
@@ -51,7 +51,7 @@ impl Array {
         self.items.insert(usize::MAX, item.into());
     }
 
-    /// Puts an item before the one at `index`, or last when `index` is the length; beyond that it changes
+    /// Inserts an item before the one at `index`, or at the end when `index` is the length. A greater index changes
     /// nothing and returns false.
     pub fn insert(&mut self, index: usize, item: impl Into<Value>) -> bool {
         let fits = index <= self.len();
@@ -61,12 +61,12 @@ impl Array {
         fits
     }
 
-    /// Replaces the item at `index` and returns the old one; without such an item it changes nothing.
+    /// Replaces the item at `index` and returns the old one; `None`, without a change, beyond the end.
     pub fn set(&mut self, index: usize, item: impl Into<Value>) -> Option<Value> {
         self.items.set(index, item.into())
     }
 
-    /// Takes the item at `index` out.
+    /// Removes the item at `index` and returns it; `None` beyond the end.
     pub fn remove(&mut self, index: usize) -> Option<Value> {
         self.items.remove(index)
     }
@@ -75,7 +75,7 @@ impl Array {
 const _: () = assert!(size_of::<Slot<Value>>() == size_of::<Value>(), "a slot costs nothing");
 
 impl Item for Value {
-    /// Each kind by itself: were they one expression, each copy would be put together elsewhere and moved here.
+    /// Clones each kind separately, so that the clone is built in its slot instead of elsewhere and moved.
     #[inline]
     fn clone_onto(&self, slots: &mut Vec<Slot<Self>>) {
         match self {
@@ -113,7 +113,7 @@ impl Item for Value {
     }
 }
 
-/// The items of an [`Array`] in order.
+/// Iterator over the items of an [`Array`], in order.
 #[derive(Clone)]
 pub struct Items<'a>(tree::Iter<'a, Value>);
 

@@ -1,4 +1,4 @@
-//! Walking values that nest too deep for recursion.
+//! Walks values that nest too deep for recursion.
 
 use alloc::vec::Vec;
 
@@ -6,13 +6,13 @@ use crate::value::Value;
 use crate::value::tree::SHALLOW_DEPTH_MAX;
 
 impl Value {
-    /// Calls `visit` on every deep value within this one, innermost first, unless it `is_done`. Recursion
-    /// from any of them, and in the end from this one, then soon meets what the visits remembered.
+    /// Calls `visit` on every deep value within this one, innermost first, unless `is_done` holds for it. A later
+    /// recursion from this value then soon reaches what the visits have cached.
     pub(crate) fn deepest_first(&self, is_done: impl Fn(&Self) -> bool, visit: impl Fn(&Self)) {
         let mut stack = Vec::new();
         self.push_deep(&mut stack);
         while let Some((value, is_expanded)) = stack.pop() {
-            // A shared value comes up wherever it stands, and is done the second time.
+            // A shared value comes up at each of its places, but is done after the first.
             if is_done(value) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Drops large values a few items at a time.
+//! Drops large values in steps.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use crate::value::names::Names;
 use crate::value::text::Text;
 use crate::value::tree::Node;
 
-/// Values to be dropped in steps, because dropping a large one at once takes long.
+/// Values that are dropped in steps, because dropping a large one at once takes long.
 ///
 /// ```
 /// use ak_json::{Value, DropQueue};
@@ -29,19 +29,19 @@ pub struct DropQueue {
 }
 
 impl DropQueue {
-    /// Takes a value over. It is dropped at once if it is a scalar.
+    /// Adds a value to the queue; a scalar is dropped at once.
     pub fn add(&mut self, value: Value) {
         if value.depth() > 0 {
             self.values.push(value);
         }
     }
 
-    /// Whether nothing is left to drop.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty() && self.nodes.is_empty() && self.names.is_empty()
     }
 
-    /// Drops about this many items and members. A value that is shared counts as one and stays alive elsewhere.
+    /// Drops about this many items and members. A shared value counts as one item, and lives on elsewhere.
     pub fn drop_some(&mut self, items: usize) {
         let mut left = items;
         while left > 0 {

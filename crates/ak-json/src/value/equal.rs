@@ -1,4 +1,4 @@
-//! Equality as RFC 6902 §4.6 defines it.
+//! Equality of values, RFC 6902 §4.6.
 
 use alloc::vec::Vec;
 
@@ -14,12 +14,12 @@ impl PartialEq for Value {
 }
 
 impl Value {
-    /// Whether the values are equal, for work that grows with what has to be compared to tell.
+    /// Whether the values are equal. Spends work in proportion to what is compared.
     ///
     /// # Errors
-    /// [`OutOfWork`] when that is not enough.
+    /// [`OutOfWork`] when `work` runs out.
     pub fn equals(&self, other: &Self, work: &mut Work) -> Result<bool, OutOfWork> {
-        // Nested values wait in a list, so that no depth exhausts the stack.
+        // Nested values are kept in a list, so that no depth exhausts the stack.
         let mut waiting = Vec::new();
         let mut equal = same(self, other, &mut waiting, work)?;
         while equal && let Some((a, b)) = waiting.pop() {
@@ -47,7 +47,7 @@ impl PartialEq for Object {
 
 impl Eq for Object {}
 
-/// Whether two values are equal as far as they are not containers, whose contents are put on the list.
+/// Compares two values; containers within them are added to `waiting`.
 fn same<'a>(
     a: &'a Value,
     b: &'a Value,

@@ -1,4 +1,4 @@
-//! Finding names in a large object.
+//! Finds names in large objects.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -7,26 +7,26 @@ use core::cmp::Ordering;
 use crate::value::text::Text;
 use crate::value::tree::Tree;
 
-/// A run that has grown to this length is cut in two.
+/// A run that reaches this length is split in two.
 const RUN_MAX: usize = 512;
 
-/// Positions of names, sorted by name: look-up by bisection, whatever names an adversary chooses.
+/// The positions of names, sorted by name: look-up by bisection, whatever names an adversary chooses.
 ///
-/// They stand in runs, so that a name is taken up without moving all others, and versions of an object
-/// share the runs that did not change.
+/// The positions are in runs, so that adding a name does not move all others, and versions of an object share
+/// unchanged runs.
 #[derive(Clone)]
 pub(crate) struct Index {
-    /// In order, none empty.
+    /// The runs in order, none of them empty.
     runs: Vec<Arc<Vec<u32>>>,
 }
 
 impl Index {
-    /// Sorts the names; gives the position of a repeated one when there is one.
+    /// Sorts the names; the error is the position of the first repeated name.
     pub(crate) fn build(names: &[Text]) -> Result<Self, usize> {
         let name = |position: &u32| names.get(*position as usize);
         let mut positions: Vec<u32> = (0..).take(names.len()).collect();
         positions.sort_by_key(name);
-        // The sort is stable: of two equal names the later comes second.
+        // The sort is stable, so the later of two equal names comes second.
         let again = positions.windows(2).filter_map(|pair| match pair {
             [a, b] if name(a) == name(b) => Some(*b as usize),
             _ => None,
@@ -40,7 +40,7 @@ impl Index {
         }
     }
 
-    /// The run that has the name or would take it up, and where the name stands or would stand within.
+    /// The run for the name, and the name's place in it, or the place to insert it.
     fn search(&self, names: &Tree<Text>, name: &str) -> (usize, Result<usize, usize>) {
         let compare = |position: &u32| {
             names.get(*position as usize).map_or(Ordering::Less, |other| other.as_str().cmp(name))
@@ -51,13 +51,13 @@ impl Index {
         (at, found)
     }
 
-    /// The position of the name.
+    /// The position of the name; `None` when there is no such name.
     pub(crate) fn position(&self, names: &Tree<Text>, name: &str) -> Option<usize> {
         let (run, found) = self.search(names, name);
         self.runs.get(run)?.get(found.ok()?).map(|position| *position as usize)
     }
 
-    /// Takes up a new name, which is about to be appended.
+    /// Adds a new name, which is about to be appended to `names`.
     pub(crate) fn append(&mut self, names: &Tree<Text>, name: &str) {
         let (at, Err(place)) = self.search(names, name) else { return };
         let Some(run) = self.runs.get_mut(at).map(Arc::make_mut) else { return };
@@ -68,7 +68,7 @@ impl Index {
         }
     }
 
-    /// Gives up a position whose name was removed; those after it move down.
+    /// Removes the position of a removed name; later positions move down.
     pub(crate) fn remove(&mut self, position: usize) {
         let position = position as u32;
         for run in &mut self.runs {

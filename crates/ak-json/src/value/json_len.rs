@@ -1,6 +1,6 @@
-//! The bytes that strings take in JSON text.
+//! The length of strings in JSON text.
 
-/// Bytes of a string in quotes.
+/// The length in bytes of a string in quotes.
 pub(crate) fn string_len(text: &str) -> usize {
     let mut len = text.len().saturating_add(2);
     let mut rest = text.as_bytes();
@@ -24,10 +24,11 @@ pub(crate) const fn escape(byte: u8) -> u8 {
     }
 }
 
-/// How many bytes come before a quote, a backslash or a control character.
+/// The number of bytes before the first quote, backslash or control character.
 #[inline]
 pub(crate) fn plain_len(bytes: &[u8]) -> usize {
-    // Most strings are short: two words tell. Longer ones go by blocks, which become vector instructions.
+    // Most strings are short, so two words are checked first. Longer strings are checked in blocks, which become
+    // vector instructions.
     let (words, _) = bytes.as_chunks::<8>();
     let mut at = 0;
     for word in words.iter().take(2) {
@@ -48,7 +49,7 @@ const fn is_special(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
-/// The place of the first special byte of a word.
+/// The index of the first special byte of a word.
 fn special_in(word: &[u8; 8]) -> Option<usize> {
     const fn every(byte: u8) -> u64 {
         u64::from_ne_bytes([byte; 8])

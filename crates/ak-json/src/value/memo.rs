@@ -8,15 +8,16 @@ use once_cell::race::OnceBox;
 use crate::digest::Digest;
 use crate::value::tree::{Item, Node, Tree};
 
-/// Worked out when first asked for. Threads that ask at once may both work it out, and find the same.
+/// Length and hash of a node, computed on first use. Threads may compute them at the same time, with the same
+/// result.
 #[derive(Default)]
 pub(crate) struct Memo {
-    /// 0 where it is not known yet: no item is written with nothing.
+    /// 0 means unknown: no item takes 0 bytes.
     json_len: AtomicU32,
     hash: OnceBox<Digest>,
 }
 
-/// A node is copied to be changed: the copy remembers nothing.
+/// A node is cloned to be changed, so the clone remembers nothing.
 impl Clone for Memo {
     fn clone(&self) -> Self {
         Self::default()
@@ -24,50 +25,50 @@ impl Clone for Memo {
 }
 
 impl Memo {
-    /// Nothing but the bytes of JSON text, if they are known.
+    /// A memo with only the length in bytes of JSON text, if it is known.
     pub(crate) fn of_len(json_len: Option<u32>) -> Self {
         let known = json_len.unwrap_or(0);
         Self { json_len: AtomicU32::new(known), hash: OnceBox::new() }
     }
 
-    /// The sum of the items' bytes of JSON text, if it is known.
+    /// The sum of the items' lengths in bytes of JSON text, if it is known.
     pub(crate) fn known_len(&self) -> Option<u32> {
         Some(self.json_len.load(Relaxed)).filter(|len| *len > 0)
     }
 
-    /// The same, if it can be reckoned with.
+    /// The length, if it is known and exact; see [`exact`].
     pub(crate) fn exact_len(&self) -> Option<u32> {
         self.known_len().and_then(exact)
     }
 
-    /// The hash of this node of the canonical encoding. In an object it covers the names.
+    /// The hash of this node in the canonical encoding; in an object it covers the names.
     pub(crate) fn hash(&self, compute: impl FnOnce() -> Digest) -> &Digest {
         self.hash.get_or_init(|| Box::new(compute()))
     }
 }
 
-/// A number of bytes that can be reckoned with: of one from 2³² − 1 on, nothing is known but that.
+/// The number of bytes, if it is exact: `u32::MAX` stands for every number from 2³² − 1 on.
 pub(crate) fn exact(bytes: u32) -> Option<u32> {
     Some(bytes).filter(|bytes| *bytes != u32::MAX)
 }
 
-/// A number of bytes, of which 2³² − 1 stands for all from there on.
+/// The number of bytes, with `u32::MAX` for every number from 2³² − 1 on.
 pub(crate) fn len32(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 impl<T: Item> Tree<T> {
-    /// Whether the root's hash is remembered, or there is none.
+    /// Whether the root's hash is remembered, or the tree is empty.
     pub(crate) fn is_hashed(&self) -> bool {
         self.root().is_none_or(|root| root.head().memo.hash.get().is_some())
     }
 
-    /// Whether the bytes of JSON text are remembered, or there are none.
+    /// Whether the length of the JSON text is remembered, or the tree is empty.
     pub(crate) fn is_measured(&self) -> bool {
         self.root().is_none_or(|root| root.head().memo.known_len().is_some())
     }
 
-    /// The sum of the items' bytes of JSON text, `usize::MAX` where that is 2³² − 1 or more.
+    /// The sum of the items' lengths in bytes of JSON text; `usize::MAX` from 2³² − 1 on.
     pub(crate) fn json_len(&self) -> usize {
         match self.root().map_or(0, Node::json_len) {
             u32::MAX => usize::MAX,

@@ -1,4 +1,4 @@
-//! JSON values and the shared structure below them.
+//! JSON values, and the shared structure that they are built on.
 
 pub(crate) mod array;
 mod deep;
@@ -21,9 +21,9 @@ use crate::value::number::Number;
 use crate::value::object::Object;
 use crate::value::text::Text;
 
-/// A JSON value. Clones are cheap: strings and containers share what they hold.
+/// A JSON value, which is cheap to clone: strings and containers share their contents.
 ///
-/// Two values are equal as RFC 6902 §4.6 has it: numbers by value, objects whatever the order of members.
+/// Two values are equal by RFC 6902 §4.6: numbers by value, objects regardless of the order of members.
 #[derive(Clone, Default)]
 pub enum Value {
     /// `null`
@@ -42,7 +42,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The member of an object with the name.
+    /// The member of an object with this name; `None` when there is none, or this is not an object.
     pub fn get(&self, name: &str) -> Option<&Self> {
         self.as_object()?.get(name)
     }
@@ -52,52 +52,52 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// The boolean.
+    /// The boolean; `None` for other kinds.
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(value) = self { Some(*value) } else { None }
     }
 
-    /// The number.
+    /// The number; `None` for other kinds.
     pub fn as_number(&self) -> Option<&Number> {
         if let Self::Number(value) = self { Some(value) } else { None }
     }
 
-    /// The number, when it is an integer within the range of `u64`.
+    /// The number as `u64`; `None` unless it is an integer, not a float, within the range of `u64`.
     pub fn as_u64(&self) -> Option<u64> {
         self.as_number()?.as_u64()
     }
 
-    /// The number, when it is an integer within the range of `i64`.
+    /// The number as `i64`; `None` unless it is an integer, not a float, within the range of `i64`.
     pub fn as_i64(&self) -> Option<i64> {
         self.as_number()?.as_i64()
     }
 
-    /// The number as the nearest `f64`.
+    /// The number as the nearest `f64`; `None` for other kinds.
     pub fn as_f64(&self) -> Option<f64> {
         self.as_number().map(Number::as_f64)
     }
 
-    /// The string.
+    /// The string; `None` for other kinds.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(value) = self { Some(value) } else { None }
     }
 
-    /// The string, to be shared.
+    /// The string as a [`Text`], whose clones are shared; `None` for other kinds.
     pub fn as_text(&self) -> Option<&Text> {
         if let Self::String(value) = self { Some(value) } else { None }
     }
 
-    /// The array.
+    /// The array; `None` for other kinds.
     pub fn as_array(&self) -> Option<&Array> {
         if let Self::Array(value) = self { Some(value) } else { None }
     }
 
-    /// The object.
+    /// The object; `None` for other kinds.
     pub fn as_object(&self) -> Option<&Object> {
         if let Self::Object(value) = self { Some(value) } else { None }
     }
 
-    /// Levels of nesting: 0 for a scalar, 1 for a container of scalars or nothing.
+    /// Levels of nesting: 0 for a scalar, 1 for a container that is empty or holds only scalars.
     pub fn depth(&self) -> u32 {
         match self {
             Self::Null | Self::Bool(_) | Self::Number(_) | Self::String(_) => 0,
@@ -131,14 +131,15 @@ impl From<&Value> for Value {
     }
 }
 
-/// Nothing is null.
+/// `None` becomes null.
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
 }
 
-/// Builds an object [`Value`] from names, in parentheses unless literal, and anything that converts to a value.
+/// Builds an object [`Value`] from names and values that convert to a [`Value`]. A name that is not a literal is
+/// put in parentheses.
 ///
 /// ```
 /// let value = ak_json::object! { "name": "ak", "size": 3, "tags": ak_json::array!["a", 1] };
@@ -155,7 +156,7 @@ macro_rules! object {
     }};
 }
 
-/// Builds an array [`Value`] from anything that converts to a value.
+/// Builds an array [`Value`] from items that convert to a [`Value`].
 #[macro_export]
 macro_rules! array {
     ($($item:expr),* $(,)?) => {

@@ -8,16 +8,16 @@ use crate::value::index::Index;
 use crate::value::text::Text;
 use crate::value::tree::{Item, Node, Slot, Tree, WIDTH};
 
-/// Names in the order written, none twice. Objects that were parsed with the same names share them.
+/// The names of members in order, without duplicates. Objects that were parsed with the same names share them.
 #[derive(Clone, Default)]
 pub(crate) struct Names {
     list: Tree<Text>,
-    /// Where there are too many to look at each.
+    /// Present when there are more than [`WIDTH`] names.
     index: Option<Index>,
 }
 
 impl Names {
-    /// Takes the names over; gives them back with the position of a repeated one when there is one.
+    /// Builds the names; the error is the position of the first repeated name, with the names.
     pub(crate) fn build(names: Vec<Text>) -> Result<Self, (usize, Vec<Text>)> {
         let index = if names.len() > WIDTH {
             Index::build(&names).map(Some)
@@ -81,7 +81,7 @@ impl Item for Text {
         true
     }
 
-    /// Counts the quotes and the colon.
+    /// Includes the quotes and the colon.
     fn json_len(&self) -> usize {
         string_len(self).saturating_add(1)
     }
@@ -95,11 +95,11 @@ impl Item for Text {
     }
 }
 
-/// The position of the first of a few names that came before.
+/// The position of the first name that repeats an earlier one, in a list of at most [`WIDTH`] names.
 fn repeated(names: &[Text]) -> Option<usize> {
     let mut seen = 0u64;
     names.iter().enumerate().position(|(position, name)| {
-        // Most names differ in this mark already, and need not be compared.
+        // Most names already differ in this mark, so they need not be compared.
         let bytes = name.as_bytes();
         let ends = bytes.last().map_or(0, |last| last ^ bytes.first().map_or(0, |first| first << 3));
         let mark = 1u64 << ((usize::from(ends) + bytes.len()) % 64);
@@ -109,20 +109,20 @@ fn repeated(names: &[Text]) -> Option<usize> {
     })
 }
 
-/// The names of objects that were parsed before, to be tried on the next.
+/// The names of objects that were parsed before, to be tried on the next object.
 ///
-/// Documents repeat few shapes often. An object whose names are those of an earlier one shares them, and they
-/// are neither unescaped, nor copied, nor searched for repetitions again.
+/// Documents often repeat a few shapes. An object with the same names as an earlier one shares them; its names are
+/// then neither unescaped, nor copied, nor searched for duplicates.
 #[derive(Default)]
 pub(crate) struct Shapes {
-    /// One for each mark of a first name, the latest.
+    /// For each hash of a first name, the latest names.
     slots: Vec<Option<Arc<Names>>>,
 }
 
 const SHAPES: usize = 16;
 
 impl Shapes {
-    /// The latest names that began with this one.
+    /// The latest names that begin with this one.
     pub(crate) fn beginning_with(&self, first: &str) -> Option<Arc<Names>> {
         let shape = self.slots.get(Self::slot(first))?.as_ref()?;
         shape.list.get(0).filter(|name| **name == *first)?;
@@ -131,7 +131,7 @@ impl Shapes {
 
     pub(crate) fn remember(&mut self, names: &Arc<Names>) {
         let few = names.list.chunk_from(0);
-        // Only what is written as it reads can be recognised in the text.
+        // Only names that are written without escapes can be recognised in the text.
         let (Some(first), true) = (few.get(0), few.len() == names.list.len()) else { return };
         if few.iter().all(|name| plain_len(name.as_bytes()) == name.len()) {
             self.slots.resize(SHAPES, None);

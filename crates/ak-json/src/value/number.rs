@@ -3,11 +3,10 @@
 use core::cmp::Ordering;
 use core::fmt;
 
-/// A JSON number.
+/// A JSON number: an integer from `i64::MIN` to `u64::MAX`, or a finite `f64`.
 ///
-/// Written without fraction and exponent it is an integer from `i64::MIN` to `u64::MAX`; written with either
-/// it is a finite `f64`. Equality and order go by value, exactly: `1` equals `1.0`, and 2⁵³ + 1 differs from
-/// the `f64` nearest to it.
+/// A number written without fraction and exponent is an integer; any other is the nearest finite `f64`. Equality
+/// and order are exact, by value: `1` equals `1.0`, and 2⁵³ + 1 differs from the `f64` nearest to it.
 #[derive(Clone, Copy)]
 pub struct Number(pub(crate) Repr);
 
@@ -21,7 +20,7 @@ pub(crate) enum Repr {
 }
 
 impl Number {
-    /// The number of a finite float; `None` for an infinity or NaN, which JSON cannot say.
+    /// The number of a finite float; `None` for an infinity or NaN, which JSON cannot express.
     pub fn from_f64(value: f64) -> Option<Self> {
         value.is_finite().then_some(Self(Repr::Float(value)))
     }
@@ -32,7 +31,7 @@ impl Number {
         Self(Repr::Float(value))
     }
 
-    /// The value as `u64`, when this is an integer within its range.
+    /// The value as `u64`; `None` unless this is an integer, not a float, within its range.
     pub fn as_u64(&self) -> Option<u64> {
         match self.0 {
             Repr::Unsigned(value) => Some(value),
@@ -40,7 +39,7 @@ impl Number {
         }
     }
 
-    /// The value as `i64`, when this is an integer within its range.
+    /// The value as `i64`; `None` unless this is an integer, not a float, within its range.
     pub fn as_i64(&self) -> Option<i64> {
         match self.0 {
             Repr::Unsigned(value) => i64::try_from(value).ok(),
@@ -58,21 +57,21 @@ impl Number {
         }
     }
 
-    /// Whether the number was written with a fraction or exponent.
+    /// Whether the number is a float: it was written with a fraction or exponent, or made from an `f64`.
     pub fn is_float(&self) -> bool {
         matches!(self.0, Repr::Float(_))
     }
 
-    /// Whether the value is a whole number, however it is written.
+    /// Whether the value is a whole number, in either representation.
     pub(crate) fn is_integer(&self) -> bool {
         match self.0 {
             Repr::Unsigned(_) | Repr::Negative(_) => true,
-            // Beyond 2⁵³ every float is whole; below, the cast is exact.
+            // From 2⁵³ on every float is whole; below, the cast is exact.
             Repr::Float(value) => value.abs() >= (1u64 << 53) as f64 || value == (value as i64) as f64,
         }
     }
 
-    /// The same for all equal numbers: an integer if one has this value.
+    /// The same representation for all equal numbers: an integer if one has this value.
     pub(crate) fn canonical(self) -> Self {
         let Repr::Float(value) = self.0 else { return self };
         let (unsigned, negative) = (Self::from(value as u64), Self::from(value as i64));
@@ -125,7 +124,7 @@ impl Ord for Number {
             (Ok(a), Ok(b)) => a.cmp(&b),
             (Ok(a), Err(b)) => compare(a, b),
             (Err(a), Ok(b)) => compare(b, a).reverse(),
-            // Both are finite: a partial order on them is total.
+            // Both are finite, so the partial order is total.
             (Err(a), Err(b)) => a.partial_cmp(&b).unwrap_or(Ordering::Equal),
         }
     }
@@ -160,7 +159,7 @@ impl Number {
 
 /// Compares an integer with a float without rounding either.
 fn compare(integer: i128, float: f64) -> Ordering {
-    // The cast saturates far beyond 64 bits, and cuts the fraction, which decides between equals.
+    // The cast saturates far beyond 64 bits and drops the fraction, which decides when the whole parts are equal.
     let whole = float as i128;
     integer.cmp(&whole).then_with(|| {
         let fraction = float - whole as f64;

@@ -10,15 +10,16 @@ use crate::value::text::Text;
 use crate::value::tree::{self, Tree, WIDTH};
 use crate::work;
 
-/// A JSON object: members in the order written, no name twice.
+/// A JSON object: members in the order written, with distinct names.
 ///
-/// Clones share the members, and a change copies only the chunk of 32 it touches. Look-up scans up to 32
-/// names and bisects a sorted index beyond that, so that no choice of names makes it slow.
+/// Clones share the members; a change copies the chunk of 32 that it touches. Look-up scans up to 32 names, and
+/// bisects a sorted index beyond that, so no choice of names makes it slow.
 #[derive(Clone, Default)]
 pub struct Object {
-    /// Stand apart from the values, since objects of the same shape share them.
+    /// The names, separate from the values because objects of the same shape share them. `None` only without
+    /// members.
     names: Option<Arc<Names>>,
-    /// In the order of the names.
+    /// The values, in the order of the names.
     pub(crate) values: Tree<Value>,
 }
 
@@ -28,7 +29,7 @@ impl Object {
         Self { names: None, values: Tree::new() }
     }
 
-    /// There must be as many names as values.
+    /// An object of names and values, which must be equally many.
     pub(crate) fn of(names: Arc<Names>, values: Tree<Value>) -> Self {
         Self { names: Some(names), values }
     }
@@ -43,19 +44,19 @@ impl Object {
         self.len() == 0
     }
 
-    /// The value of the member with the name.
+    /// The value of the member with this name; `None` when there is none.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(self.position(name)?)
     }
 
-    /// Units of work for looking a name up.
+    /// Units of work for looking up a name.
     pub(crate) fn lookup_work(&self, name: &str) -> u64 {
-        // Names are compared one by one in a chunk, by bisection beyond.
+        // Names are compared one by one within a chunk, and by bisection beyond it.
         let compared = if self.len() <= WIDTH { self.len() as u64 / 4 } else { 3 * work::log2(self.len()) };
         2 + compared * (1 + work::bytes(name.len()))
     }
 
-    /// Whether there is a member with the name.
+    /// Whether there is a member with this name.
     pub fn contains_key(&self, name: &str) -> bool {
         self.position(name).is_some()
     }
@@ -75,7 +76,8 @@ impl Object {
         self.values.iter()
     }
 
-    /// Replaces the value of the name where it stands and returns the old one, or appends a member.
+    /// Replaces the value of the member with this name, in its place, and returns the old value; or appends a new
+    /// member.
     pub fn insert(&mut self, name: impl Into<Text>, value: impl Into<Value>) -> Option<Value> {
         let name = name.into();
         if let Some(position) = self.position(&name) {
@@ -86,7 +88,7 @@ impl Object {
         None
     }
 
-    /// Takes the member with the name out and returns its value; the others keep their order.
+    /// Removes the member with this name and returns its value; the others keep their order.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         let names = self.names.as_mut()?;
         let position = names.position(name)?;
@@ -106,7 +108,7 @@ impl Object {
         self.names.as_deref().map(Names::list)
     }
 
-    /// Whether both are known to have the same names in the same order.
+    /// Whether both share the same names; `false` does not mean that the names differ.
     pub(crate) fn has_names_of(&self, other: &Self) -> bool {
         match (&self.names, &other.names) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -115,7 +117,7 @@ impl Object {
     }
 }
 
-/// The members of an [`Object`] in the order written.
+/// Iterator over the members of an [`Object`], in the order written.
 #[derive(Clone)]
 pub struct Members<'a>(Zip<tree::Iter<'a, Text>, tree::Iter<'a, Value>>);
 
@@ -142,7 +144,7 @@ impl<'a> IntoIterator for &'a Object {
     }
 }
 
-/// A name that comes again replaces the value where it stood first.
+/// A name that occurs again replaces the value of its first occurrence.
 impl<K: Into<Text>, V: Into<Value>> FromIterator<(K, V)> for Object {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
         let members = members.into_iter();
@@ -154,7 +156,7 @@ impl<K: Into<Text>, V: Into<Value>> FromIterator<(K, V)> for Object {
     }
 }
 
-/// An object on its way: its members are put together in one go, which spares a copy for each.
+/// Collects the members of an object and builds it at once, which saves a copy for each member.
 ///
 /// ```
 /// let mut builder = ak_json::ObjectBuilder::default();
@@ -169,18 +171,18 @@ pub struct ObjectBuilder {
 }
 
 impl ObjectBuilder {
-    /// With capacity for this many members.
+    /// A builder with capacity for this many members.
     pub fn with_capacity(members: usize) -> Self {
         Self { names: Vec::with_capacity(members), values: Vec::with_capacity(members) }
     }
 
-    /// Appends a member. A name that comes again replaces the value where it stood first.
+    /// Appends a member. A name that occurs again replaces the value of its first occurrence.
     pub fn insert(&mut self, name: impl Into<Text>, value: impl Into<Value>) {
         self.names.push(name.into());
         self.values.push(value.into());
     }
 
-    /// The object.
+    /// Builds the object.
     pub fn finish(self) -> Object {
         if self.names.is_empty() {
             return Object::new();

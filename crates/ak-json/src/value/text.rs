@@ -13,10 +13,10 @@ use smol_str::SmolStr;
 
 use crate::digest::{Digest, sha256};
 
-/// Strings longer than this are digested once and stand in every encoding as their hash.
+/// Strings of at least this many bytes are hashed once, and encoded as their hash.
 pub(crate) const LONG_BYTES_MIN: usize = 129;
 
-/// An immutable UTF-8 string: clones share it, and up to 23 bytes are held in place.
+/// An immutable UTF-8 string, whose clones share it; up to 23 bytes are stored in place.
 pub struct Text(Repr);
 
 #[derive(Clone)]
@@ -25,13 +25,13 @@ enum Repr {
     Long(Arc<Long>),
 }
 
-/// Text of at least [`LONG_BYTES_MIN`] bytes, with room for its digest.
+/// A text of at least [`LONG_BYTES_MIN`] bytes, with its digest once that is computed.
 struct Long {
     text: Box<str>,
     digest: OnceBox<Digest>,
 }
 
-/// As derived, but never in line: then it is copied in two moves, not byte by byte into what surrounds it.
+/// Like the derived implementation, but never inlined: then the result is copied in two moves, not byte by byte.
 impl Clone for Text {
     #[inline(never)]
     fn clone(&self) -> Self {
@@ -53,7 +53,7 @@ impl Text {
         }
     }
 
-    /// The SHA-256 of the bytes when the string is long, remembered; `None` for a short one.
+    /// The SHA-256 of a long string, computed once; `None` for a short string.
     pub(crate) fn long_digest(&self) -> Option<&Digest> {
         match &self.0 {
             Repr::Short(_) => None,
@@ -158,7 +158,7 @@ impl PartialOrd for Text {
     }
 }
 
-/// Hashes as `str` does, so that maps keyed by `Text` can be asked with `&str`.
+/// Hashes like `str`, so that maps keyed by `Text` can be searched with a `&str`.
 impl Hash for Text {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);

@@ -1,8 +1,8 @@
-//! The persistent sequence behind arrays and objects.
+//! The persistent sequence that arrays and objects are built on.
 //!
-//! Items stand in chunks of 32 by position, the chunks in a radix tree of the same width: the very shape
-//! that the canonical encoding hashes (`docs/decisions/0002`), so each node keeps the hash of what is below
-//! it. Nodes are shared between versions and copied when written through.
+//! Items are in chunks of 32 by position, and the chunks in a radix tree of the same width. This is the shape that
+//! the canonical encoding hashes (`docs/decisions/0002`), so each node caches the hash of everything below it.
+//! Versions share nodes; a shared node is copied before it is changed.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -11,52 +11,52 @@ use triomphe::{Arc, HeaderWithLength, ThinArc};
 
 use crate::value::memo::{Memo, exact, len32};
 
-/// Items of a chunk, and chunks or nodes of a node.
+/// The most items of a chunk, and the most chunks or nodes of a node.
 pub(crate) const WIDTH: usize = 32;
 const WIDTH_BITS: u32 = WIDTH.trailing_zeros();
 
-/// Values nested no deeper than this are walked by recursion, deeper ones by a worklist.
+/// Values nested at most this deep are walked by recursion, deeper ones with a worklist.
 pub(crate) const SHALLOW_DEPTH_MAX: u32 = 64;
 
-/// What a tree holds: values, or the names of members.
+/// The items of a tree: values, or the names of members.
 pub(crate) trait Item: Clone + Default {
-    /// Appends a copy of it, made where it stays.
+    /// Appends a clone, built in place.
     fn clone_onto(&self, slots: &mut Vec<Slot<Self>>);
-    /// Levels of nesting: 0 for what holds nothing.
+    /// Levels of nesting: 0 for an item that is not a container.
     fn depth(&self) -> u32;
-    /// Whether it takes no walk to tell [`json_len`](Self::json_len).
+    /// Whether [`json_len`](Self::json_len) takes no walk.
     fn is_measured(&self) -> bool;
-    /// Bytes it has in compact JSON text.
+    /// The length in bytes in compact JSON text.
     fn json_len(&self) -> usize;
-    /// Moves what nests too deep for recursion out, to be dropped elsewhere.
+    /// Moves a value that nests too deep for recursion out, to be dropped by the caller.
     fn take_deep(&mut self) -> Option<Self>;
-    /// What it holds, if it is a container of such items.
+    /// The tree of a container of such items.
     fn tree_mut(&mut self) -> Option<&mut Tree<Self>>;
 }
 
-/// A sequence of items; empty ones own no memory.
+/// A sequence of items; an empty one takes no memory on the heap.
 #[derive(Clone)]
 pub(crate) struct Tree<T: Item> {
     root: Option<Node<T>>,
 }
 
-/// A subtree, never empty once it stands in a tree. One allocation holds its head and its slots.
+/// A subtree, not empty while it is in a tree. One allocation holds its head and its slots.
 #[derive(Clone)]
 pub(crate) struct Node<T: Item>(ThinArc<Head, Slot<T>>);
 
-/// What is known of a node.
+/// Properties of a node, and its memo.
 #[derive(Clone)]
 pub(crate) struct Head {
-    /// Items below.
+    /// The number of items below.
     len: u32,
-    /// Levels of nesting, 1 when all items below are scalars.
+    /// Levels of nesting: 1 when all items below are scalars.
     depth: u32,
-    /// Counts from the chunks of items, which are 0.
+    /// Counted from 0, the chunks of items.
     level: u8,
     pub(crate) memo: Memo,
 }
 
-/// What stands in a node: items in a chunk, nodes above.
+/// A slot of a node: an item in a chunk, a node above the chunks.
 #[derive(Clone)]
 pub(crate) enum Slot<T: Item> {
     Item(T),
@@ -82,7 +82,7 @@ impl<T: Item> Slot<T> {
         if let Self::Item(item) = self { Some(item) } else { None }
     }
 
-    /// Levels of nesting that the slot gives its node.
+    /// The levels of nesting that the slot contributes to its node.
     fn depth(&self) -> u32 {
         match self {
             Self::Item(item) => item.depth().saturating_add(1),
@@ -90,7 +90,7 @@ impl<T: Item> Slot<T> {
         }
     }
 
-    /// Bytes of JSON text, where no walk is needed to tell.
+    /// The length in bytes of JSON text, if it is exact and takes no walk.
     fn exact_len(&self) -> Option<u32> {
         match self {
             Self::Item(item) => item.is_measured().then(|| exact(len32(item.json_len())))?,
@@ -116,7 +116,7 @@ impl<T: Item> Tree<T> {
         Self { root: None }
     }
 
-    /// Takes the items from the position on off a list and makes them a tree.
+    /// Removes the items from `start` on from a list and builds a tree of them.
     pub(crate) fn split_off(items: &mut Vec<T>, start: usize) -> Self {
         let count = items.len().saturating_sub(start);
         if count == 0 {
@@ -125,7 +125,7 @@ impl<T: Item> Tree<T> {
         if count <= WIDTH {
             return Self { root: Some(Node::chunk_off(items, start)) };
         }
-        // The chunks are cut off the end, which moves each item once.
+        // Chunks are cut off the end, so that each item moves only once.
         let mut nodes = Vec::with_capacity(count.div_ceil(WIDTH));
         while items.len() > start {
             let chunk = start + (items.len() - 1 - start) / WIDTH * WIDTH;
@@ -153,18 +153,18 @@ impl<T: Item> Tree<T> {
         self.root.as_ref().map_or(0, Node::len)
     }
 
-    /// Levels of nesting, 1 for an empty container.
+    /// Levels of nesting: 1 for an empty container.
     pub(crate) fn depth(&self) -> u32 {
         self.root.as_ref().map_or(1, |root| root.head().depth)
     }
 
-    /// Whether both are one and the same; it tells nothing when they are not.
+    /// Whether both are the same tree; `false` does not mean that the items differ.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let place = |tree: &Self| tree.root.as_ref().map(|root| root.0.heap_ptr());
         place(self) == place(other)
     }
 
-    /// The chunk that holds the position, cut to begin there; empty past the end.
+    /// The chunk that contains the position, from that position on; empty beyond the end.
     pub(crate) fn chunk_from(&self, position: usize) -> Chunk<'_, T> {
         let Some(mut node) = self.root().filter(|root| position < root.len()) else { return Chunk(&[]) };
         while let Some(kid) = node.slots().get(slot(node.level(), position)).and_then(Slot::kid) {
@@ -181,12 +181,12 @@ impl<T: Item> Tree<T> {
         Iter { tree: self, chunk: [].iter(), next: 0 }
     }
 
-    /// Replaces the item at the position and returns the old one.
+    /// Replaces the item at the position and returns the old one; `None` beyond the end.
     pub(crate) fn set(&mut self, position: usize, item: T) -> Option<T> {
         self.root.as_mut().filter(|root| position < root.len())?.set(position, item)
     }
 
-    /// Puts the item before the position, or last when the position is the length or beyond.
+    /// Inserts the item before the position, or at the end when the position is beyond the last item.
     pub(crate) fn insert(&mut self, position: usize, item: T) {
         let Some(root) = &mut self.root else {
             self.root = Some(Node::single(0, item));
@@ -200,7 +200,7 @@ impl<T: Item> Tree<T> {
         }
     }
 
-    /// Takes the item at the position out.
+    /// Removes the item at the position and returns it; `None` beyond the end.
     pub(crate) fn remove(&mut self, position: usize) -> Option<T> {
         let root = self.root.as_mut().filter(|root| position < root.len())?;
         let removed = root.remove(position, None);
@@ -208,19 +208,20 @@ impl<T: Item> Tree<T> {
             self.root = None;
         }
         while let Some(only) = self.root.as_ref().and_then(Node::only_kid) {
-            // A copy, since it forgets: a chunk may remember the hash of items that a root would show in place.
+            // A copy remembers nothing. A chunk may remember a hash, which at a root would mean that its items are
+            // too long to be encoded inline.
             self.root = Some(only.copy());
         }
         removed
     }
 }
 
-/// The slot of a node at `level` that holds the position.
+/// The index of the slot that contains the position in a node at `level`.
 fn slot(level: u8, position: usize) -> usize {
     (position >> (WIDTH_BITS * u32::from(level))) % WIDTH
 }
 
-/// How many items a kid of a node at `level` has, unless it is the last.
+/// The number of items in a kid of a node at `level`, except the last kid.
 pub(crate) fn span(level: u8) -> usize {
     1 << (WIDTH_BITS * u32::from(level))
 }
@@ -246,7 +247,7 @@ impl<T: Item> Node<T> {
         Self(Arc::into_thin(Arc::from_header_and_vec(head, slots)))
     }
 
-    /// Takes the items from the position on off a list; there must be no more than a chunk's.
+    /// Removes the items from `start` on from a list and makes a chunk of them; there must be at most [`WIDTH`].
     fn chunk_off(items: &mut Vec<T>, start: usize) -> Self {
         let nested = items.iter().skip(start).map(T::depth).max().unwrap_or(0);
         let len = items.len().saturating_sub(start) as u32;
@@ -254,13 +255,13 @@ impl<T: Item> Node<T> {
         Self(ThinArc::from_header_and_iter(head, items.drain(start..).map(Slot::Item)))
     }
 
-    /// A subtree of the given level with a lone item.
+    /// A subtree of the given level with only one item.
     fn single(level: u8, item: T) -> Self {
         let leaf = Self::of(0, [Slot::Item(item)].into());
         (1..=level).fold(leaf, |kid, level| Self::of(level, [Slot::Kid(kid)].into()))
     }
 
-    /// The same in a place of its own.
+    /// A copy of the node that shares its kids, with the same head except that the memo is empty.
     fn copy(&self) -> Self {
         let mut slots = Vec::with_capacity(self.slots().len());
         for slot in self.slots() {
@@ -284,7 +285,7 @@ impl<T: Item> Node<T> {
         self.head().len as usize
     }
 
-    /// Counts from the chunks of items, which are 0.
+    /// Counted from 0, the chunks of items.
     pub(crate) fn level(&self) -> u8 {
         self.head().level
     }
@@ -294,7 +295,7 @@ impl<T: Item> Node<T> {
         Chunk(self.slots())
     }
 
-    /// The nodes of a node above the chunks.
+    /// The child nodes of a node above the chunks.
     pub(crate) fn kids(&self) -> impl Iterator<Item = &Self> {
         self.slots().iter().filter_map(Slot::kid)
     }
@@ -303,7 +304,7 @@ impl<T: Item> Node<T> {
         if let [Slot::Kid(kid)] = self.slots() { Some(kid) } else { None }
     }
 
-    /// Changes the slots in place, of a copy if others share them; what was known of them is worked out anew.
+    /// Changes the slots in place, in a copy if others share the node, and computes the head anew.
     fn change<R>(&mut self, change: impl FnOnce(&mut [Slot<T>]) -> Option<R>) -> Option<R> {
         self.own();
         self.0.with_arc_mut(|node| {
@@ -314,7 +315,7 @@ impl<T: Item> Node<T> {
         })
     }
 
-    /// Makes it a node with other slots.
+    /// Replaces the slots of the node.
     fn rebuild(&mut self, change: impl FnOnce(&mut Vec<Slot<T>>)) {
         let mut slots = Vec::with_capacity(self.slots().len() + 1);
         self.0.with_arc_mut(|node| match Arc::get_mut(node) {
@@ -325,8 +326,8 @@ impl<T: Item> Node<T> {
         *self = Self::of(self.level(), slots);
     }
 
-    /// The position must be in range. What is known of the node is brought up to date without a look at its other
-    /// slots.
+    /// Replaces the item at a position, which must be in range. The head is updated without examining the other
+    /// slots where possible.
     fn set(&mut self, position: usize, item: T) -> Option<T> {
         let known = self.head().memo.exact_len();
         self.own();
@@ -353,14 +354,14 @@ impl<T: Item> Node<T> {
         })
     }
 
-    /// Makes it a copy if others share it.
+    /// Replaces the node by a copy if others share it.
     fn own(&mut self) {
         if ThinArc::strong_count(&self.0) != 1 {
             *self = self.copy();
         }
     }
 
-    /// Inserts at a position up to the length, and returns the last item when it no longer fits.
+    /// Inserts at a position up to the length, and returns the last item if there is no room for it.
     fn insert(&mut self, position: usize, item: T) -> Option<T> {
         if self.level() > 0 {
             return self.insert_below(position, item);
@@ -398,7 +399,7 @@ impl<T: Item> Node<T> {
         None
     }
 
-    /// Removes the item at the position, which must be in range, and appends `refill`.
+    /// Removes the item at the position, which must be in range, and appends `refill` at the end.
     fn remove(&mut self, position: usize, refill: Option<T>) -> Option<T> {
         if self.level() > 0 {
             return self.remove_below(position, refill);
@@ -437,7 +438,8 @@ impl<T: Item> Node<T> {
         removed
     }
 
-    /// Gives the node up: what stands in it is handed out, unless others share the node. Returns how much that is.
+    /// Takes the node apart and hands out its items and kids, unless others share the node. Returns how many parts
+    /// that were.
     pub(crate) fn take_apart(mut self, mut item: impl FnMut(T), kids: &mut Vec<Self>) -> usize {
         self.0.with_arc_mut(|node| {
             let Some(node) = Arc::get_mut(node) else { return 1 };
@@ -452,7 +454,7 @@ impl<T: Item> Node<T> {
         })
     }
 
-    /// Moves the values that nest too deep for recursion to the worklist, if nobody else holds them.
+    /// Moves the values that nest too deep for recursion to the worklist, unless others share the node.
     fn drain_deep(&mut self, out: &mut Vec<T>) {
         if self.head().depth <= SHALLOW_DEPTH_MAX {
             return;
@@ -470,8 +472,9 @@ impl<T: Item> Node<T> {
     }
 }
 
-/// Deep values are taken apart by a worklist: recursion would exhaust the stack. When two threads give up a node at
-/// once, neither may find it its own; then the last goes on with the next level, which is its own for certain.
+/// Drops deep values with a worklist, because recursion would exhaust the stack. When two threads release a node at
+/// the same time, each may find it still shared; then the last one continues with the next level, which only it
+/// owns.
 impl<T: Item> Drop for Node<T> {
     fn drop(&mut self) {
         if self.head().depth <= SHALLOW_DEPTH_MAX {
@@ -487,7 +490,7 @@ impl<T: Item> Drop for Node<T> {
     }
 }
 
-/// Items that stand side by side.
+/// Adjacent items.
 pub(crate) struct Chunk<'a, T: Item>(&'a [Slot<T>]);
 
 impl<'a, T: Item> Chunk<'a, T> {
@@ -504,7 +507,7 @@ impl<'a, T: Item> Chunk<'a, T> {
     }
 }
 
-/// Items in order, chunk by chunk.
+/// Iterates over the items in order, chunk by chunk.
 pub(crate) struct Iter<'a, T: Item> {
     tree: &'a Tree<T>,
     chunk: core::slice::Iter<'a, Slot<T>>,

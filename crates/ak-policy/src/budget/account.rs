@@ -11,24 +11,24 @@ use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, ReadResult};
 use crate::counters::usage::Usage;
 
-/// Usage of one dimension, and all that limits it.
+/// Usage of one dimension, and all its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
-    /// What the agent itself uses.
+    /// Usage by the agent itself.
     itself: Tally,
-    /// What those below it use.
+    /// Usage by the agent's descendants.
     below: Tally,
-    /// The policy's limits, by whose usage and which period they are on, one for each.
+    /// The policy's limits in ascending order, at most one for each scope (`each` or not) and period.
     policy: Vec<BudgetLimit>,
     set: Option<u64>,
 }
 
-/// What was used, and what is reserved.
+/// The amounts used and the amounts reserved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Tally {
     used: u64,
     reserved: u64,
-    /// When it was used, where a limit can be for a period. What is missing here was used nobody knows when.
+    /// The times of usage, for dimensions that can have a period. Usage that is missing here has no known time.
     usage: Usage,
 }
 
@@ -71,7 +71,7 @@ impl Account {
         self.policy.clear();
     }
 
-    /// Adds a limit of the policy; of two on the same the lower counts.
+    /// Adds a limit of the policy; of two with the same scope and period the lower counts.
     pub(super) fn add_policy(&mut self, limit: BudgetLimit) {
         match self.policy.binary_search_by_key(&limit_key(&limit), limit_key) {
             Ok(at) => {
@@ -83,7 +83,7 @@ impl Account {
         }
     }
 
-    /// Drops what was set where the policy says the same.
+    /// Drops the set limit if it equals a limit of the policy.
     pub(super) fn adopt(&mut self) {
         let is_policys = |set| self.policy.iter().any(|limit| limit.per_us.is_none() && limit.max == set);
         if self.set.is_some_and(is_policys) {
@@ -91,7 +91,7 @@ impl Account {
         }
     }
 
-    /// Where it stands under the limit that leaves the spender the least; of equals, the lowest.
+    /// Limit and usage under the limit that leaves the spender the least; of equal ones the lowest limit.
     pub(super) fn status(&self, spender: Spender, now: Elapsed) -> Status {
         let of = |max, each: bool, per_us, limited_by| {
             let tallies: &[&Tally] = if each { &[&self.itself] } else { &[&self.itself, &self.below] };
@@ -146,8 +146,8 @@ impl Account {
         }
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave; or what versions before 9 of the kernel gave, which kept one
-    /// limit, whoever set it, and no times.
+    /// Reads the value that [`to_value`](Self::to_value) returned, or the form of kernel versions before 9, which
+    /// kept one limit, without telling who set it, and no times.
     pub(super) fn read(dimension: Dimension, part: &Part<'_>, is_former: bool) -> ReadResult<Self> {
         let mut account = Self::default();
         if is_former {
@@ -175,13 +175,13 @@ impl Account {
     }
 }
 
-/// What a limit is on.
+/// The scope and the period of a limit, of which there is at most one limit each.
 fn limit_key(limit: &BudgetLimit) -> (bool, Option<u64>) {
     (limit.each, limit.per_us)
 }
 
 impl Tally {
-    /// What was used within the period that ends now, or ever.
+    /// What was used within the period that ends now; without a period, ever.
     fn used_within(&self, per_us: Option<u64>, now: Elapsed) -> u64 {
         match per_us {
             Some(per_us) => self.usage.within(per_us, now).saturating_add(self.undated()),
@@ -189,12 +189,12 @@ impl Tally {
         }
     }
 
-    /// What was used before times were kept: it counts until it is dated.
+    /// What was used before times were kept: it counts in every period until the next use dates it.
     fn undated(&self) -> u64 {
         self.used.saturating_sub(self.usage.total())
     }
 
-    /// Nothing where nothing was ever used.
+    /// `None` when the tally is empty.
     fn to_value(&self) -> Option<Value> {
         let value = object! {
             "used": self.used, "reserved": self.reserved, "usage": self.usage.to_value(),

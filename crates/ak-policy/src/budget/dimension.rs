@@ -1,10 +1,10 @@
-//! What can be budgeted.
+//! The dimensions of budgets.
 
 use core::fmt;
 
 macro_rules! dimensions {
     ($($variant:ident $name:literal $kind:ident $doc:literal)*) => {
-        /// One kind of budget. To add one is to add one line here.
+        /// One kind of budget, such as tokens or bytes. A new one needs only a line in the table below.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Dimension { $(#[doc = $doc] $variant,)* }
 
@@ -12,12 +12,12 @@ macro_rules! dimensions {
             /// Every dimension, in the order of the language.
             pub const ALL: [Dimension; [$($name),*].len()] = [$(Dimension::$variant,)*];
 
-            /// The name in policies and in `set_budget`.
+            /// The dimension's name in policies and in `set_budget`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Dimension::$variant => $name,)* }
             }
 
-            /// How its usage moves.
+            /// Whether usage of the dimension can shrink.
             pub const fn flow(self) -> Flow {
                 match self { $(Dimension::$variant => Flow::$kind,)* }
             }
@@ -25,12 +25,12 @@ macro_rules! dimensions {
     };
 }
 
-/// How the usage of a dimension moves.
+/// Whether usage of a dimension is a meter, which only grows, or a gauge, which also shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// It only grows: what is spent is gone.
+    /// Usage only grows: what is spent is gone.
     Meter,
-    /// It grows and shrinks: what is freed comes back.
+    /// Usage grows and shrinks: what is freed is available again.
     Gauge,
 }
 
@@ -47,8 +47,8 @@ dimensions! {
 }
 
 impl Dimension {
-    /// Whether a limit on it can be for a period: what is consumed comes back with time; what is held, and how
-    /// long an agent may live, does not.
+    /// Whether a limit on the dimension can have a period. It can for what is consumed; not for what is occupied at
+    /// a time (memory, heap objects), and not for an agent's lifetime.
     pub const fn takes_period(self) -> bool {
         match self {
             Self::Compute | Self::Tokens | Self::ToolCalls | Self::Cpu | Self::Bytes | Self::CostMicroUsd => {
@@ -58,7 +58,7 @@ impl Dimension {
         }
     }
 
-    /// The dimension of this name.
+    /// The dimension of this name; `None` when there is none.
     pub fn from_name(name: &str) -> Option<Dimension> {
         Self::ALL.into_iter().find(|dimension| dimension.as_str() == name)
     }
@@ -70,7 +70,7 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// One value for every dimension.
+/// One value for each dimension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ByDimension<T>([T; Dimension::ALL.len()]);
 

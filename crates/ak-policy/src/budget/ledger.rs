@@ -1,4 +1,4 @@
-//! One account: limits, usage, and what is in flight.
+//! The ledger of one account: limits, usage and open reservations.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -12,21 +12,20 @@ use super::limit::{BudgetLimit, LimitedBy, Spender};
 use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, RESERVATIONS_MAX, ReadResult, TableError};
 
-/// Limits and usage of one agent in every [`Dimension`].
+/// Limits and usage of one account in every [`Dimension`].
 ///
-/// An account is charged what the agent uses itself, and what those below it use; see [`Spender`]. Whoever keeps
-/// ledgers charges every ancestor's too.
+/// An account is charged for what its agent uses, and for what the agent's descendants use; see [`Spender`]. The
+/// caller of a ledger also charges the ledgers of all ancestors.
 ///
-/// A dimension has any number of limits at a time: those of the policy, on what is ever used or on what is used
-/// over any span of a length, by the agent itself or by it and all below it; and one that was set besides, on
-/// what all of them ever use. All of them hold. For each
-/// `used + reserved ≤ limit` holds after every successful reservation; what is reserved counts in every span
-/// until it is settled. Only two things can break it, and both block further spending: a settlement above what
-/// was reserved, which is recorded in full, and a limit lowered below what was already used. A limit of 0 allows
-/// nothing; no limit allows everything.
+/// A dimension can have any number of limits: those of the policy, on usage in total or over any span of a given
+/// length, by the agent itself or by it and all its descendants; and one limit set by a request, on the total usage
+/// of all of them. All limits hold. For each of them `used + reserved ≤ limit` after every successful reservation;
+/// reserved amounts count in every span until they are settled. Only two things can break this, and both block
+/// further spending: a settlement above the reservation, which is recorded in full, and a limit lowered below past
+/// usage. A limit of 0 allows nothing; without a limit everything is allowed.
 ///
-/// Usage belongs to the dimension: no change of a limit, and no new policy, makes it less. Spans run on the lower
-/// bound of what has passed.
+/// Usage belongs to the dimension: changing a limit or the policy never reduces it. Spans are measured on the lower
+/// bound of the elapsed time.
 ///
 /// The order of calls is [`reserve`](Self::reserve), then for that reservation exactly one of
 /// [`settle`](Self::settle), [`settle_in_full`](Self::settle_in_full) and [`release`](Self::release).
@@ -59,68 +58,67 @@ struct Open {
     amounts: Box<[(Dimension, u64)]>,
 }
 
-/// Where one dimension stands under the limit that leaves the least of it; of equals, the lowest.
+/// Limit and usage of one dimension, under the limit that leaves the least; of equal ones the lowest limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// The most that may be used; `None` is unlimited.
+    /// The most that may be used; `None` means no limit.
     pub limit: Option<u64>,
-    /// What was settled of what the limit is on: by whom, and in which span.
+    /// What was settled by the spenders and within the span that the limit covers.
     pub used: u64,
-    /// What is reserved and not yet settled.
+    /// What these spenders reserved and have not settled yet.
     pub reserved: u64,
-    /// What sets the limit.
+    /// What sets the limit; `None` without a limit.
     pub limited_by: Option<LimitedBy>,
 }
 
-/// A claim on a [`Ledger`], to be given back to the same ledger.
+/// What was reserved in a [`Ledger`], to be settled or released once in the same ledger.
 ///
-/// The ledger keeps what it stands for, so a lost reservation stays visible as `reserved` instead of
-/// vanishing.
+/// The ledger stores the amounts, so a lost reservation stays visible as `reserved`.
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reservation(u64);
 
 impl Reservation {
-    /// Its number in its ledger, for writing it down beside the ledger; see [`Ledger::reservation`].
+    /// The number of the reservation in its ledger, to be saved beside the ledger; see [`Ledger::reservation`].
     pub fn id(&self) -> u64 {
         self.0
     }
 
-    /// A reservation of a capability that is revoked; settling it has no effect.
+    /// The reservation of a capability that is revoked; settling it has no effect.
     pub(crate) fn of_nothing(id: u64) -> Self {
         Self(id)
     }
 }
 
-/// A budget does not allow what was asked.
+/// Which budget does not cover a charge, with its limit and usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{dimension}: {requested} requested, {used} used and {reserved} reserved of {limit}")]
 pub struct BudgetExceeded {
-    /// The first dimension, in the order of the request, that has no room.
+    /// The first dimension, in the order of the request, whose budget does not suffice.
     pub dimension: Dimension,
-    /// Its limit.
+    /// The limit of that dimension.
     pub limit: u64,
-    /// What is settled already.
+    /// What is already used.
     pub used: u64,
-    /// What is reserved already.
+    /// What is already reserved.
     pub reserved: u64,
-    /// What was asked, of this dimension in total.
+    /// The total amount requested in this dimension.
     pub requested: u64,
 }
 
 impl Status {
-    /// What may still be reserved. Where there is no limit, counters end at `u64::MAX`.
+    /// What may still be reserved; without a limit, what is left up to `u64::MAX`.
     pub fn remaining(&self) -> u64 {
         self.limit.unwrap_or(u64::MAX).saturating_sub(self.used).saturating_sub(self.reserved)
     }
 }
 
 impl Ledger {
-    /// Puts the limits of a policy in the place of those of the policy before; of two for one dimension and
-    /// period the lower counts. What was set besides stays, and usage stays as it is.
+    /// Replaces the limits of the previous policy by those of a policy; of two limits with the same dimension,
+    /// period and scope the lower counts. The limit set by a request and the usage stay.
     ///
-    /// A period is for what [`takes_period`](Dimension::takes_period); on anything else such a limit is one on
-    /// what is ever used.
+    /// A limit with a period on a dimension that does not [take periods](Dimension::takes_period) becomes a limit
+    /// on the total.
     pub fn set_policy_limits(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
         Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).clear_policy());
         for (dimension, limit) in limits {
@@ -129,29 +127,30 @@ impl Ledger {
         }
     }
 
-    /// Like [`set_policy_limits`](Self::set_policy_limits), for a ledger that an earlier version wrote down. That
-    /// did not tell the policy's limit from one that was set; so one that equals the policy's was the policy's.
+    /// Like [`set_policy_limits`](Self::set_policy_limits), for a ledger saved by an earlier version. Earlier
+    /// versions did not tell the policy's limit from one set by a request, so a set limit that equals one of the
+    /// policy's is taken for the policy's, and dropped.
     pub fn adopt(&mut self, limits: impl IntoIterator<Item = (Dimension, BudgetLimit)>) {
         self.set_policy_limits(limits);
         Dimension::ALL.into_iter().for_each(|dimension| self.accounts.of_mut(dimension).adopt());
     }
 
-    /// Sets or lifts the limit on what is ever used that holds besides the policy's. Usage stays as it is.
+    /// Sets or removes the limit on the total that holds besides the policy's. Usage stays.
     pub fn set_limit(&mut self, dimension: Dimension, limit: Option<u64>) {
         self.accounts.of_mut(dimension).set_limit(limit);
     }
 
-    /// The limit that was set besides the policy's.
+    /// The limit set by [`set_limit`](Self::set_limit), if any.
     pub fn limit_set(&self, dimension: Dimension) -> Option<u64> {
         self.accounts.of(dimension).set()
     }
 
-    /// Limits and usage of a dimension for a spender.
+    /// Limit and usage of a dimension for a spender.
     pub fn status(&self, spender: Spender, dimension: Dimension, now: Elapsed) -> Status {
         self.accounts.of(dimension).status(spender, now)
     }
 
-    /// What was ever settled, and not credited since, of what the spender used.
+    /// The total that the spender used: what was ever settled, less what was credited.
     pub fn used(&self, spender: Spender, dimension: Dimension) -> u64 {
         self.accounts.of(dimension).used(spender)
     }
@@ -159,7 +158,7 @@ impl Ledger {
     /// Whether [`reserve`](Self::reserve) would succeed.
     ///
     /// # Errors
-    /// [`BudgetExceeded`] names the first dimension without room.
+    /// [`BudgetExceeded`] for the first dimension whose budget does not suffice.
     pub fn check(
         &self,
         spender: Spender,
@@ -169,7 +168,7 @@ impl Ledger {
         for &(dimension, _) in amounts {
             let requested = total(amounts, dimension);
             let status = self.status(spender, dimension, now);
-            // Nothing is asked where nothing is requested, even of an overdrawn budget.
+            // A request for 0 passes even when the budget is overdrawn.
             if requested > u128::from(status.remaining()) {
                 let Status { used, reserved, .. } = status;
                 let limit = status.limit.unwrap_or(u64::MAX);
@@ -180,10 +179,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reserves all the amounts or none of them. A dimension named twice counts twice.
+    /// Reserves all the amounts or none of them. Amounts of a dimension that occurs twice are added up.
     ///
     /// # Errors
-    /// [`BudgetExceeded`] names the first dimension without room; nothing is reserved then.
+    /// [`BudgetExceeded`] for the first dimension whose budget does not suffice; then nothing is reserved.
     pub fn reserve(
         &mut self,
         spender: Spender,
@@ -199,10 +198,10 @@ impl Ledger {
         Ok(Reservation(self.last_reservation))
     }
 
-    /// Reserves and settles at once: for work whose cost is known beforehand.
+    /// Reserves and settles at once, for work whose cost is known beforehand.
     ///
     /// # Errors
-    /// [`BudgetExceeded`] names the first dimension without room; nothing is spent then.
+    /// [`BudgetExceeded`] for the first dimension whose budget does not suffice; then nothing is spent.
     pub fn spend(
         &mut self,
         spender: Spender,
@@ -216,13 +215,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records what was actually used in place of what was reserved, as of now.
+    /// Records the actual usage as of now in place of what was reserved.
     ///
-    /// A dimension that was reserved and is absent from `actual` counts at its reservation; one that was not
-    /// reserved is recorded all the same. More than was reserved is recorded in full, beyond the limit if
-    /// need be.
+    /// A reserved dimension that `actual` does not name is recorded at its reserved amount; a dimension of `actual`
+    /// that was not reserved is recorded too. An amount above the reservation is recorded in full, even beyond the
+    /// limit.
     pub fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)], now: Elapsed) {
-        // What is claimed of a reservation that is not open is recorded all the same.
+        // Without an open reservation `actual` is recorded all the same.
         let nothing = || Open { spender: Spender::Itself, amounts: Box::default() };
         let Open { spender, amounts } = self.close(reservation).unwrap_or_else(nothing);
         for &(dimension, amount) in &amounts {
@@ -235,17 +234,17 @@ impl Ledger {
         }
     }
 
-    /// Settles at what was reserved: for work whose outcome is unknown.
+    /// Settles at the reserved amounts, for work whose outcome is unknown.
     pub fn settle_in_full(&mut self, reservation: Reservation, now: Elapsed) {
         self.settle(reservation, &[], now);
     }
 
-    /// Gives back what was reserved: the work was not done.
+    /// Drops the reserved amounts: the work was not done.
     pub fn release(&mut self, reservation: Reservation) {
         self.close(reservation);
     }
 
-    /// Takes back what was freed. Does nothing for a [`Flow::Meter`], whose usage only grows.
+    /// Subtracts a freed amount from the usage of a [`Flow::Gauge`]. Does nothing for a [`Flow::Meter`].
     pub fn credit(&mut self, spender: Spender, dimension: Dimension, amount: u64) {
         match dimension.flow() {
             Flow::Gauge => self.accounts.of_mut(dimension).credit(spender, amount),
@@ -253,26 +252,26 @@ impl Ledger {
         }
     }
 
-    /// Records usage that was not reserved, beyond the limit if need be.
+    /// Records usage that was not reserved, even beyond the limit.
     pub fn record(&mut self, spender: Spender, dimension: Dimension, amount: u64, now: Elapsed) {
         self.accounts.of_mut(dimension).record(spender, dimension, amount, now);
     }
 
-    /// Whether the dimension has this limit that was set and no other, and is not used where it has none.
+    /// Whether the dimension has exactly this set limit and none of a policy, and is unused when it has no limit.
     pub(crate) fn is_limited_by(&self, dimension: Dimension, set: Option<u64>) -> bool {
         let account = self.accounts.of(dimension);
         account.set() == set && !account.has_policy() && (set.is_some() || *account == Account::default())
     }
 
-    /// Whether anything is reserved and not settled.
+    /// Whether there are open reservations.
     pub fn has_open(&self) -> bool {
         !self.open.is_empty()
     }
 
     /// The open reservation of this number; `None` when there is none.
     ///
-    /// For restoring, and for nothing else: whoever brings a ledger back takes up each claim that was written
-    /// down beside it, once. Two claims of one number would let what one holds be settled by the other.
+    /// Only for restoring a ledger: call it exactly once for each number that was saved beside the ledger. Two
+    /// reservations of one number would let one holder settle what the other reserved.
     pub fn reservation(&self, id: u64) -> Option<Reservation> {
         self.open.contains_key(&id).then_some(Reservation(id))
     }
@@ -301,12 +300,12 @@ impl Ledger {
         }
     }
 
-    /// The ledger that [`to_value`](Self::to_value) wrote down, of this version or an earlier one. Of the latter
-    /// the limit is taken for one that was set, until [`adopt`](Self::adopt) tells; what was used counts in every
-    /// period, as of the next use.
+    /// Reads the value that [`to_value`](Self::to_value) of this version or an earlier one returned. A limit of an
+    /// earlier version counts as set by a request until [`adopt`](Self::adopt) is called; earlier usage counts in
+    /// every period, as of the next use.
     ///
     /// # Errors
-    /// [`TableError`] when no ledger is written so.
+    /// [`TableError`] when the value is not the state of a ledger.
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         Self::read(&Part::whole("ledger", value))
     }
@@ -324,7 +323,7 @@ impl Ledger {
         }
         let mut claimed = ByDimension::<[u128; 2]>::default();
         for item in open.items()? {
-            // Earlier versions charged nobody but the agent itself.
+            // Earlier versions charged only the agent itself.
             let (id, spender, amounts) = if is_former {
                 let [id, amounts] = item.tuple()?;
                 (id.number()?, Spender::Itself, self::amounts(&amounts)?)
@@ -374,7 +373,7 @@ fn amounts(part: &Part<'_>) -> ReadResult<Box<[(Dimension, u64)]>> {
     part.items()?.map(amount).collect()
 }
 
-/// What is asked of one dimension in total; too wide to overflow.
+/// The total requested in one dimension, in a type that cannot overflow.
 fn total(amounts: &[(Dimension, u64)], dimension: Dimension) -> u128 {
     amounts.iter().filter(|(other, _)| *other == dimension).map(|(_, amount)| u128::from(*amount)).sum()
 }

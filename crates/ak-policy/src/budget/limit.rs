@@ -1,36 +1,36 @@
-//! What limits a dimension.
+//! The limits of a budget dimension.
 
 use core::fmt;
 
 use crate::counters::rate::Period;
 
-/// The most limits that one list in a policy may have, and the most periods, the shortest first, for which usage
-/// is kept apart precisely.
+/// The most limits in one list of a policy, and the most periods, shortest first, for which usage is kept precisely.
 pub const PERIODS_MAX: usize = 16;
 
-/// A limit that a policy sets on one dimension of an account: in total, or over any span of a length.
+/// A limit of a policy on one dimension of an account, in total or over any span of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BudgetLimit {
-    /// Whether it is on what the agent itself uses; else on what it and all below it use together.
+    /// Whether the limit is on what the agent itself uses; otherwise on what it and all its descendants use
+    /// together.
     pub each: bool,
-    /// The length of the span in µs; `None` is for ever.
+    /// The length of the span in µs; `None` means for ever.
     pub per_us: Option<u64>,
-    /// The most that may be used; 0 is nothing.
+    /// The most that may be used; 0 allows nothing.
     pub max: u64,
 }
 
 impl BudgetLimit {
-    /// A limit on the total that an agent and all below it use.
+    /// A limit on the total that an agent and all its descendants use.
     pub const fn ever(max: u64) -> Self {
         Self { each: false, per_us: None, max }
     }
 
-    /// A limit on what an agent and all below it use over any span of `per_us` microseconds.
+    /// A limit on what an agent and all its descendants use over any span of `per_us` microseconds.
     pub const fn per(max: u64, per_us: u64) -> Self {
         Self { per_us: Some(per_us), ..Self::ever(max) }
     }
 
-    /// The same limit on what the agent itself uses.
+    /// The same limit, but on what the agent itself uses.
     #[must_use]
     pub const fn each(self) -> Self {
         Self { each: true, ..self }
@@ -47,12 +47,12 @@ impl fmt::Display for BudgetLimit {
     }
 }
 
-/// Who uses what is charged to an account.
+/// Whether an account is charged by its agent or by a descendant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Spender {
-    /// The agent whose account it is.
+    /// The agent that the account belongs to.
     Itself,
-    /// An agent below it.
+    /// A descendant of that agent.
     Below,
 }
 
@@ -65,16 +65,16 @@ impl Spender {
     }
 }
 
-/// What sets the effective limit of an account.
+/// What sets the effective limit of an account: the policy, or a limit set by a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitedBy {
-    /// The policy.
+    /// A limit of the policy.
     Policy {
-        /// The length of the span that it limits, in µs; `None` is for ever.
+        /// The length of the limit's span in µs; `None` means for ever.
         per_us: Option<u64>,
-        /// Whether it is on what the agent itself uses.
+        /// Whether the limit is on what the agent itself uses.
         each: bool,
     },
-    /// What was set besides; see [`Ledger::set_limit`](super::Ledger::set_limit).
+    /// A limit set by a request; see [`Ledger::set_limit`](super::Ledger::set_limit).
     Set,
 }

@@ -1,4 +1,4 @@
-//! Budgets: integers that are reserved before the work, settled after it, and never exceeded in between.
+//! Budgets: integer amounts that are reserved before the work and settled after it, so that limits hold in between.
 
 mod account;
 mod dimension;

@@ -1,4 +1,4 @@
-//! What both forms of token are made of: a head and blocks of caveats.
+//! The parts that both kinds of token share: a head and blocks of caveats.
 
 use alloc::vec::Vec;
 
@@ -6,44 +6,44 @@ use super::caveat::Authority;
 use super::encode;
 use super::table::CapId;
 
-/// The longest token, in bytes.
+/// The most bytes of a token.
 pub const TOKEN_BYTES_MAX: usize = 4096;
-/// The most blocks a token may have.
+/// The most blocks of a token.
 pub const BLOCKS_MAX: usize = 16;
 
-/// Which of the keys made a token.
+/// Identifies the key that made a token.
 pub type KeyId = u32;
 
-/// What a verified token gives: a capability of the table, narrowed.
+/// The capability that a verified token gives, with the token's restrictions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedToken {
-    /// The capability in the table.
+    /// The capability in the table that the token names.
     pub capability: CapId,
-    /// All that the token's blocks demand.
+    /// The caveats of all the token's blocks.
     pub authority: Authority,
 }
 
-/// Why a token is refused.
+/// Why a token is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Longer than [`TOKEN_BYTES_MAX`].
+    /// The token is longer than [`TOKEN_BYTES_MAX`].
     #[error("token is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
-    /// Not of the form of such a token.
+    /// The bytes do not have the form of such a token.
     #[error("token is malformed")]
     Malformed,
-    /// Made with a key that is not, or no longer, known.
+    /// The token was made with a key that is unknown, or not trusted any more.
     #[error("token was made with an unknown key")]
     UnknownKey,
-    /// Changed since it was made, made for another context, or presented by somebody else than its holder.
+    /// The token was changed, was made for another context, or is not presented by its holder.
     #[error("token is not authentic")]
     NotAuthentic,
-    /// Too many blocks, or caveats that do not fit into one.
+    /// The token would have too many blocks, or the caveats do not fit.
     #[error("token has no room for the caveats")]
     Full,
 }
 
-/// The bytes before the blocks: magic, key id, capability.
+/// The bytes before the blocks: magic 4, key id 4, capability 8.
 pub(super) const HEAD_BYTES: usize = 16;
 
 pub(super) fn write_head(magic: &[u8; 4], key: KeyId, capability: CapId) -> Vec<u8> {
@@ -53,7 +53,7 @@ pub(super) fn write_head(magic: &[u8; 4], key: KeyId, capability: CapId) -> Vec<
     token
 }
 
-/// Reads the head, the token's length before anything else.
+/// Reads the head, after checking the token's length.
 pub(super) fn read_head<'t>(
     magic: &[u8; 4],
     token: &'t [u8],
@@ -80,13 +80,13 @@ pub(super) fn write_caveats(token: &mut Vec<u8>, authority: &Authority) -> Resul
     Ok(())
 }
 
-/// Splits off `length u16 ‖ caveats`: the caveats, and what stands behind them.
+/// Splits off `length u16 ‖ caveats`; returns the caveats and the bytes after them.
 pub(super) fn split_caveats(bytes: &[u8]) -> Result<(&[u8], &[u8]), TokenError> {
     let (length, rest) = bytes.split_first_chunk::<2>().ok_or(TokenError::Malformed)?;
     rest.split_at_checked(u16::from_le_bytes(*length).into()).ok_or(TokenError::Malformed)
 }
 
-/// Reads the caveats of all blocks, which are known to be authentic, into one authority.
+/// Reads the caveats of all blocks, already authenticated, into one authority.
 pub(super) fn read_authority<'t>(
     mut blocks: impl Iterator<Item = &'t [u8]>,
 ) -> Result<Authority, TokenError> {

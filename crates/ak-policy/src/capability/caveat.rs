@@ -1,4 +1,4 @@
-//! Caveats: what narrows a capability.
+//! Caveats: conditions that narrow a capability.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -12,38 +12,37 @@ use crate::model::scope::{self, MethodTable, ScopeError};
 use crate::pattern::{Meter, PATTERN_STEPS_MAX, PathGlob, Pattern, Reading, parse_agent};
 use crate::query::Query;
 
-/// The most caveats that one capability adds to its parent's.
+/// The most caveats that a capability adds to its parent's.
 pub const CAVEATS_MAX: usize = 32;
-/// The most bytes of a caveat in [its encoding](Authority::to_bytes).
+/// The most bytes of a caveat's body in [its encoding](Authority::to_bytes).
 pub const CAVEAT_BYTES_MAX: usize = u16::MAX as usize;
 
-/// One condition on the use of a capability. A closed list: what is not known is refused, never skipped.
+/// One condition on the use of a capability. The list is closed: an unknown caveat is rejected, never skipped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Caveat {
     /// Only these operations.
     Operations(Actions),
-    /// Only targets that match one of these patterns. Made by [`Caveat::targets`], in one order and each
-    /// once.
+    /// Only targets that match one of these patterns, which [`Caveat::targets`] sorts and makes unique.
     Targets(TargetPatterns),
-    /// Only for the agents that match.
+    /// Only for agents that match.
     Agent(AgentPattern),
-    /// Not before this time, in µs. In a [`CapTable`](super::CapTable) of what has passed: not before
-    /// [`Elapsed::low_us`] is so much. In what a token says by itself, since the Unix epoch.
+    /// Not before this time in µs. In a [`CapTable`](super::CapTable) the time is elapsed time, compared with
+    /// [`Elapsed::low_us`]; in a token it is since the Unix epoch.
     NotBefore(u64),
-    /// Not at or after this time, in µs. In a [`CapTable`](super::CapTable) of what has passed: until
-    /// [`Elapsed::high_us`] is so much. In what a token says by itself, since the Unix epoch.
+    /// Not at or after this time in µs. In a [`CapTable`](super::CapTable) the time is elapsed time, compared with
+    /// [`Elapsed::high_us`]; in a token it is since the Unix epoch.
     ExpiresAt(u64),
-    /// Only in the run of this id.
+    /// Only in the run with this id.
     Run([u8; 16]),
-    /// At most so often in a period.
+    /// At most so many uses in a period.
     Rate(Rate),
     /// At most this many uses.
     Uses(u64),
-    /// At most this amount of a budget.
+    /// At most this amount of a budget, in total.
     Budget(Dimension, u64),
 }
 
-/// A pattern over targets of one kind, as a policy's rule writes it.
+/// A pattern over targets of one kind, written as in a policy's rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetPattern {
     pub(super) kind: TargetKind,
@@ -54,11 +53,11 @@ pub struct TargetPattern {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TargetPatterns(pub(super) Vec<TargetPattern>);
 
-/// A pattern over agents, as a policy's rule writes it.
+/// A pattern over names of agents, written as in a policy's rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AgentPattern(PathGlob);
 
-/// Texts that make no caveat.
+/// Text that is not a caveat.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(transparent)]
 pub struct CaveatError(#[from] ScopeError);
@@ -67,7 +66,7 @@ impl TargetPattern {
     /// Parses a pattern over targets of a kind: `/data/**`, `https://example.com/**`, `tool:file_*`.
     ///
     /// # Errors
-    /// [`CaveatError`] when the text is no such pattern.
+    /// [`CaveatError`] when the text is not such a pattern.
     pub fn parse(kind: TargetKind, text: &str) -> Result<Self, CaveatError> {
         let pattern = Pattern::parse(kind, text, None).map_err(ScopeError::from)?;
         Ok(Self { kind, pattern })
@@ -80,10 +79,10 @@ impl TargetPattern {
 }
 
 impl AgentPattern {
-    /// Parses a pattern over agents: `main`, `crew/*`.
+    /// Parses a pattern over names of agents: `main`, `crew/*`.
     ///
     /// # Errors
-    /// [`CaveatError`] when the text is no such pattern.
+    /// [`CaveatError`] when the text is not such a pattern.
     pub fn parse(text: &str) -> Result<Self, CaveatError> {
         Ok(Self(parse_agent(text).map_err(ScopeError::from)?))
     }
@@ -101,7 +100,7 @@ impl fmt::Display for AgentPattern {
     }
 }
 
-/// Whether a caveat holds for a request, apart from its rates and budgets.
+/// Whether a caveat holds for a request, apart from uses, rates and budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CaveatOutcome {
     Holds,
@@ -118,12 +117,12 @@ impl Caveat {
         Self::Targets(TargetPatterns(patterns.into_iter().collect()))
     }
 
-    /// The caveats of a grant by name, as a `[[capability]]` table has them: a tool, or `fs`, `http`, `net`,
-    /// `infer`, `spawn` with a resource and methods. `*` is every resource, every method; a single method may
-    /// be left out.
+    /// The caveats of a grant as a `[[capability]]` table describes it: `name` is a tool, or `fs`, `http`, `net`,
+    /// `infer`, `spawn` with a resource and methods. `*` is every resource, or every method; methods may be empty
+    /// where the name has only one.
     ///
     /// # Errors
-    /// [`CaveatError`] when name, resource and methods make no capability.
+    /// [`CaveatError`] when name, resource and methods do not form a capability.
     pub fn grant(name: &str, resource: &str, methods: &[&str]) -> Result<[Caveat; 2], CaveatError> {
         let actions = MethodTable::of(name).actions(methods)?;
         let patterns = scope::patterns(name, resource, None)?;
@@ -137,15 +136,14 @@ impl Caveat {
         Ok([Self::Operations(actions), Self::targets(kinds.into_iter().flat_map(of_kind))])
     }
 
-    /// Checks everything but what the kernel must keep count of, at a time on the clock that the caveat's own
-    /// times are on.
+    /// Checks everything except uses, rates and budgets. `now` is on the clock that the caveat's times are on.
     pub(super) fn outcome(&self, query: &Query<'_>, run: &[u8; 16], now: Elapsed) -> CaveatOutcome {
         let within = |holds| if holds { CaveatOutcome::Holds } else { CaveatOutcome::OutOfScope };
         match self {
             Self::Operations(actions) => within(actions.contains(query.action)),
             Self::Targets(TargetPatterns(patterns)) => {
                 let fits = query.action.kind() == query.target.kind();
-                // However many patterns there are, they are paid for together.
+                // All the patterns share one limit of steps.
                 let meter = Meter::within(PATTERN_STEPS_MAX, query.steps);
                 let mut patterns = patterns.iter();
                 let matches = |pattern: &TargetPattern| pattern.matches(query, &meter) && !meter.is_spent();
@@ -167,8 +165,8 @@ impl Caveat {
     }
 }
 
-/// What a capability allows: everything that satisfies all of its caveats, which stand in ascending order,
-/// each once. Without caveats it is everything.
+/// The set of a capability's caveats, all of which must hold, in ascending order without duplicates. Without
+/// caveats everything is allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority(Vec<Caveat>);
 
@@ -178,18 +176,18 @@ impl Authority {
         Self::default()
     }
 
-    /// The authority that both allow; never more than either.
+    /// The authority that allows what both allow.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         self.0.iter().chain(&other.0).cloned().collect()
     }
 
-    /// Of caveats that stand in strictly ascending order.
+    /// The authority of caveats that are already in strictly ascending order.
     pub(super) fn ascending(caveats: Vec<Caveat>) -> Self {
         Self(caveats)
     }
 
-    /// Adds the caveats of another.
+    /// Adds the caveats of another authority.
     pub(super) fn narrow(&mut self, other: Self) {
         if self.0.is_empty() {
             *self = other;
@@ -203,14 +201,14 @@ impl Authority {
         self.0.iter()
     }
 
-    /// Whether a request is within the authority, uses, rates and budgets aside, its times read as wall clock
-    /// times and compared with [`Query::now_us`]: for what a token says by itself, wherever it was narrowed.
+    /// Whether a request is within the authority of a token: checks all caveats except uses, rates and budgets,
+    /// with their times compared with the wall clock, [`Query::now_us`].
     pub fn covers(&self, query: &Query<'_>, run: &[u8; 16]) -> bool {
         self.covers_at(query, run, Elapsed::exactly(query.now_us))
     }
 
-    /// The same with its times read as of a [`CapTable`](super::CapTable), on [`Query::elapsed`]: for what
-    /// [`CapTable::authority`](super::CapTable::authority) gave.
+    /// Like [`covers`](Self::covers), with the caveats' times compared with [`Query::elapsed`]: for an authority
+    /// that [`CapTable::authority`](super::CapTable::authority) returned.
     pub fn covers_elapsed(&self, query: &Query<'_>, run: &[u8; 16]) -> bool {
         self.covers_at(query, run, query.elapsed)
     }

@@ -1,4 +1,4 @@
-//! Caveats as bytes. Every caveat has one encoding, and a decoder takes no other.
+//! The encoding of caveats as bytes. Every caveat has exactly one encoding; the decoder rejects any other.
 //!
 //! A caveat is `tag u8 ‖ length u16 ‖ body`, integers little-endian:
 //!
@@ -7,13 +7,13 @@
 //! | 1 operations | `u32`, a bit for each in the order of the language |
 //! | 2 targets | for each pattern, ascending: kind `u8`, length `u16`, the pattern in canonical form |
 //! | 3 agent | the pattern in canonical form |
-//! | 4 not before · 5 expires at | µs since the Unix epoch, `u64` |
+//! | 4 not before · 5 expires at | time in µs, `u64`; in tokens since the Unix epoch |
 //! | 6 run | 16 bytes |
 //! | 7 rate | count `u32`, period in µs `u64` |
 //! | 8 uses | `u64` |
 //! | 9 budget | amount `u64`, then the dimension's name |
 //!
-//! Caveats of one block stand in strictly ascending order of the language, so that none stands twice.
+//! The caveats of one block are in strictly ascending order, so none occurs twice.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -102,22 +102,22 @@ fn write_caveat(caveat: &Caveat, out: &mut Vec<u8>) {
     write_sized(&body, out);
 }
 
-/// The caveat that [`to_hex`] wrote; `None` for any other text.
+/// Reads the text that [`to_hex`] returned; `None` for any other text.
 pub(super) fn from_hex(text: &str) -> Option<Caveat> {
     let authority = read(&hex::decode(text).ok()?)?;
     let mut caveats = authority.caveats();
     caveats.next().filter(|_| caveats.len() == 0).cloned()
 }
 
-/// Whether a caveat's encoding has room for it: only targets can be too many.
+/// Whether a caveat fits into its encoding; only a list of targets can be too long.
 pub(super) fn has_room(caveat: &Caveat) -> bool {
     let Caveat::Targets(TargetPatterns(patterns)) = caveat else { return true };
     let few = patterns.len() * (PATTERN_BYTES_MAX + 3) <= CAVEAT_BYTES_MAX;
     few || patterns.iter().map(|target| target.to_string().len() + 3).sum::<usize>() <= CAVEAT_BYTES_MAX
 }
 
-/// Writes `length u16 ‖ bytes`. What is longer than a length can say is far longer than a token may be, and
-/// makes it too long.
+/// Writes `length u16 ‖ bytes`. A text too long for the length field is written in full: it makes the token longer
+/// than allowed, so the token is rejected.
 fn write_sized(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&u16::try_from(bytes.len()).unwrap_or(u16::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
@@ -130,20 +130,21 @@ fn split_sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Authority {
-    /// The caveats as the one block that says the same.
+    /// The caveats in the encoding of one block.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         write(self, &mut bytes);
         bytes
     }
 
-    /// What [`to_bytes`](Self::to_bytes) gave, of at most [`CAVEATS_MAX`] caveats; `None` for anything else.
+    /// Reads the bytes that [`to_bytes`](Self::to_bytes) returned, of at most [`CAVEATS_MAX`] caveats; `None` for
+    /// any others.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         read(bytes)
     }
 }
 
-/// Reads the caveats of one block; `None` for anything but what [`write`] gives.
+/// Reads the caveats of one block; `None` for bytes that [`write`] does not write.
 pub(super) fn read(mut bytes: &[u8]) -> Option<Authority> {
     let mut caveats = Vec::with_capacity(8);
     while let Some((tag, rest)) = bytes.split_first() {
@@ -200,7 +201,7 @@ fn read_patterns(mut bytes: &[u8]) -> Option<Vec<TargetPattern>> {
     Some(patterns)
 }
 
-/// Whether a text is the very one that the value is written as: another spelling is refused.
+/// Whether a text is exactly what the value is displayed as; other spellings are rejected.
 fn is_written(value: &impl fmt::Display, text: &str) -> bool {
     struct Rest<'a>(&'a str);
     impl fmt::Write for Rest<'_> {

@@ -1,8 +1,8 @@
-//! Capabilities: authority that is handed on, and can only get less on the way.
+//! Capabilities: authority that agents pass on, and that can only shrink on the way.
 //!
-//! A capability lives in the kernel's [`CapTable`]; it travels as a token that names it and narrows it
-//! further. What a capability allows is its set of [`Caveat`]s, all of which must hold, so that the meet of
-//! two authorities is the union of their caveats, and there is no operation that takes a caveat away.
+//! A capability is stored in the kernel's [`CapTable`]; it is passed on as a token that names it and can restrict
+//! it further. A capability allows what all of its [`Caveat`]s allow. So the intersection of two authorities is the
+//! union of their caveats, and no operation removes a caveat.
 //!
 //! ```
 //! use ak_policy::capability::{CapTable, Caveat, TokenKeys, attenuate};

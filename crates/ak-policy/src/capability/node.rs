@@ -1,4 +1,4 @@
-//! One capability of the table: its place in the derivation tree, its own caveats, and their counts.
+//! One capability of the table: its place in the derivation tree, its own caveats, and their counters.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub(super) struct CapNode {
     pub(super) parent: Option<CapId>,
     pub(super) children: BTreeSet<CapId>,
     pub(super) depth: usize,
-    /// The caveats added here.
+    /// The caveats that this capability adds to its parent's.
     pub(super) own: Authority,
     uses_left: Option<u64>,
     buckets: Vec<Bucket>,
@@ -42,7 +42,7 @@ impl CapNode {
         node
     }
 
-    /// Takes one use and the rates, and reserves the amounts.
+    /// Takes one use, also from each rate, and reserves the amounts.
     pub(super) fn spend(
         &mut self,
         now: Elapsed,
@@ -59,7 +59,7 @@ impl CapNode {
         self.ledger.reserve(Spender::Itself, &limited, now).map(Some).map_err(CapDenial::Budget)
     }
 
-    /// Begins to keep count of what a caveat limits; of several limits on the same, the lowest.
+    /// Sets up the counter of a caveat; of several limits on the same thing the lowest counts.
     fn count(&mut self, caveat: &Caveat, now: Elapsed) {
         match caveat {
             Caveat::Uses(uses) => self.uses_left = Some(self.uses_left.map_or(*uses, |own| own.min(*uses))),
@@ -77,7 +77,7 @@ impl CapNode {
         }
     }
 
-    /// The amounts in the dimensions that are limited here; no others are kept count of.
+    /// The amounts in the dimensions that this capability limits; others are not counted here.
     pub(super) fn limited(&self, amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
         amounts.iter().copied().filter(|(dimension, _)| self.ledger.limit_set(*dimension).is_some()).collect()
     }
@@ -118,7 +118,7 @@ impl CapNode {
         Value::Object(node)
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave: depth and children are the table's to find out.
+    /// Reads the value that [`to_value`](Self::to_value) returned; the table determines depth and children.
     pub(super) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let [parent, own, uses_left, buckets, ledger] =
             part.members(["parent", "own", "uses_left", "buckets", "ledger"])?;
@@ -130,7 +130,7 @@ impl CapNode {
             caveats.push(caveat);
         }
         let parent = parent.optional(Part::number)?.map(CapId::from_u64);
-        // What the caveats make it keep count of; what is left of it is read.
+        // The caveats determine which counters there are; the counters' values are read.
         let mut node = Self::new(parent, 0, Authority::ascending(caveats), Elapsed::default());
         let left = uses_left.optional(Part::number)?;
         let fits = left.is_some() == node.uses_left.is_some() && left <= node.uses_left;

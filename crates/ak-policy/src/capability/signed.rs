@@ -1,14 +1,13 @@
-//! Tokens across trust domains: a chain of Ed25519 signatures, and a proof by the holder.
+//! Tokens across trust domains: a chain of Ed25519 signatures, and a proof of possession by the holder.
 //!
 //! ```text
 //! "AKE1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats ‖ next key 32 ‖ signature 64)+
 //! ```
 //!
-//! Integers are little-endian. The issuer signs the first block, with all that stands before it; each block
-//! names the key that signs the next one. A signature covers the one before it, so that no block can be moved
-//! to another token. The last block's key is the holder's: a token is worth nothing without its signature
-//! over the token and a fresh challenge. Signatures are verified strictly (no small-order keys, no second
-//! encodings; RFC 8032 §5.1.7 without cofactor).
+//! Integers are little-endian. The issuer signs the first block together with the head; each block names the key
+//! that signs the next one. A signature covers the previous one, so no block can be moved to another token. The
+//! last block's key is the holder's: to use a token, the holder signs the token and a fresh challenge with it.
+//! Signatures are verified strictly (no small-order keys, no second encodings; RFC 8032 §5.1.7 without cofactor).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -28,19 +27,19 @@ const ISSUE: &[u8] = b"ak token e1 issue";
 const NARROW: &[u8] = b"ak token e1 narrow";
 const PROVE: &[u8] = b"ak token e1 prove";
 
-/// A public key, as it stands in tokens.
+/// An Ed25519 public key, as tokens contain it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PublicKey(pub [u8; 32]);
 
-/// A key pair of an issuer or a holder. Its secret is erased from memory when it is dropped.
+/// A signing key pair of an issuer or a holder. Its secret is erased from memory when it is dropped.
 pub struct KeyPair(SigningKey);
 
-/// A holder's proof, for one token and one challenge.
+/// A signature by the holder of a token over the token and one challenge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HolderProof(pub [u8; 64]);
 
 impl KeyPair {
-    /// The key pair of 32 random bytes.
+    /// The key pair derived from 32 random bytes.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
@@ -50,7 +49,7 @@ impl KeyPair {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Makes a token for a capability of the table, narrowed, to be used by the holder of a key.
+    /// Makes a token for a capability of the table, restricted by `authority`, to be used by the holder of a key.
     ///
     /// # Errors
     /// [`TokenError::Full`] when the caveats do not fit.
@@ -70,10 +69,10 @@ impl KeyPair {
         check_length(token)
     }
 
-    /// Narrows a token whose holder this is, and hands it to the holder of another key.
+    /// Restricts a token that this key pair holds, and passes it to the holder of another key.
     ///
     /// # Errors
-    /// [`TokenError`] when the token is malformed, another's, or has no room.
+    /// [`TokenError`] when the token is malformed, has another holder, or has no room for the caveats.
     pub fn attenuate(
         &self,
         token: &[u8],
@@ -96,8 +95,8 @@ impl KeyPair {
         check_length([token, &block, &signature.to_bytes()].concat())
     }
 
-    /// Proves to be the token's holder to whoever made the challenge, which must be fresh: the nonce of a
-    /// connection, with what binds it to that connection.
+    /// Proves possession of the token to the author of the challenge. The challenge must be fresh: the nonce of a
+    /// connection, together with something that binds it to that connection.
     pub fn prove(&self, token: &[u8], challenge: &[u8]) -> HolderProof {
         HolderProof(self.0.sign(&proof_message(token, challenge)).to_bytes())
     }
@@ -107,7 +106,7 @@ fn proof_message(token: &[u8], challenge: &[u8]) -> Vec<u8> {
     [PROVE, sha256(token).as_bytes().as_slice(), sha256(challenge).as_bytes()].concat()
 }
 
-/// The issuers that are believed, by the ids of their keys.
+/// The trusted issuers of tokens, by key id.
 #[derive(Clone, Debug)]
 pub struct Issuers {
     keys: BTreeMap<KeyId, PublicKey>,
@@ -115,7 +114,7 @@ pub struct Issuers {
 }
 
 impl Issuers {
-    /// Issuers for one context: the id of the log, or whatever tells this kernel from every other.
+    /// Trusted issuers in one context: the id of the log, or another value that is unique to this kernel.
     pub fn new(context: [u8; 32], keys: impl IntoIterator<Item = (KeyId, PublicKey)>) -> Self {
         Self { keys: keys.into_iter().collect(), context }
     }
@@ -123,8 +122,8 @@ impl Issuers {
     /// Checks a token and its holder's proof.
     ///
     /// # Errors
-    /// [`TokenError`]. The length is checked before anything else, and what the caveats say is looked at only
-    /// when every signature is right.
+    /// [`TokenError`]. The length is checked first; the caveats are decoded only after all signatures have been
+    /// verified.
     pub fn verify(
         &self,
         token: &[u8],
@@ -155,7 +154,7 @@ fn check(key: PublicKey, message: &[u8], signature: &[u8; 64]) -> Result<(), Tok
 }
 
 struct Block<'t> {
-    /// What is signed; the first block's begins with the head.
+    /// The signed bytes; those of the first block begin with the head.
     signed: &'t [u8],
     caveats: &'t [u8],
     next_key: &'t [u8; 32],

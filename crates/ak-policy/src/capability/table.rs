@@ -1,4 +1,4 @@
-//! The table of capabilities: who derived what from what, and what is left of it.
+//! The table of capabilities: how they are derived from each other, and their counters.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -13,12 +13,12 @@ use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, ReadResult, TableError};
 use crate::query::Query;
 
-/// The most capabilities at a time.
+/// The most capabilities in a table at a time.
 pub const CAPABILITIES_MAX: usize = 65_536;
-/// The most capabilities from a root to a derived one, both included.
+/// The most steps of derivation between a root and a capability; [`DeriveError::Depth`] above.
 pub const DEPTH_MAX: usize = 16;
 
-/// A capability in the table: an index, and the generation of what stands there.
+/// Identifies a capability in its table: the index of a slot, and the slot's generation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CapId {
     generation: u32,
@@ -26,12 +26,12 @@ pub struct CapId {
 }
 
 impl CapId {
-    /// The number by which tokens and the wire name it.
+    /// The number by which tokens and the wire format name the capability.
     pub const fn to_u64(self) -> u64 {
         (self.generation as u64) << 32 | self.index as u64
     }
 
-    /// The capability of this number, which need not exist.
+    /// The capability with this number, which need not exist.
     pub const fn from_u64(number: u64) -> Self {
         Self { generation: (number >> 32) as u32, index: number as u32 }
     }
@@ -43,12 +43,12 @@ impl fmt::Debug for CapId {
     }
 }
 
-/// All capabilities of a kernel.
+/// All capabilities of a kernel, with their chains of derivation.
 ///
-/// [`root`](Self::root) and [`derive`](Self::derive) are the only ways to make one, and a derived one has
-/// every caveat of its parent besides its own: authority never grows. What caveats count (uses, rates,
-/// budgets) is counted at the capability that has the caveat, for all that is derived from it together.
-/// [`revoke`](Self::revoke) takes a capability away with everything derived from it, at once and for ever.
+/// Only [`root`](Self::root) and [`derive`](Self::derive) make capabilities, and a derived capability has all
+/// caveats of its parent besides its own: authority never grows. Caveats that count (uses, rates, budgets) are
+/// counted at the capability that has them, for it and everything derived from it together.
+/// [`revoke`](Self::revoke) removes a capability and everything derived from it, at once and for ever.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CapTable {
     slots: Vec<Slot>,
@@ -62,13 +62,13 @@ struct Slot {
     node: Option<CapNode>,
 }
 
-/// What the use of a capability took from the budgets on its way; see [`Ledger`](crate::budget::Ledger).
+/// What a use of a capability reserved in the budgets along its chain. See [`Ledger`](crate::budget::Ledger).
 #[must_use = "a reservation that is neither settled nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq)]
 pub struct CapReservation(Vec<(CapId, Reservation)>);
 
 impl CapReservation {
-    /// The claim as JSON, for writing it down beside its table; see [`CapTable::reservation`].
+    /// The reservation as JSON, to be saved beside its table; see [`CapTable::reservation`].
     pub fn to_value(&self) -> Value {
         let claims = self.0.iter().map(|(id, claim)| array![id.to_u64(), claim.id()]);
         Value::from(claims.collect::<Vec<_>>())
@@ -78,48 +78,48 @@ impl CapReservation {
 /// Why a capability cannot be derived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
-    /// The parent was revoked, or never was.
+    /// The parent was revoked, or never existed.
     #[error("the capability was revoked or never was")]
     Revoked,
-    /// The table is full.
+    /// The table already has [`CAPABILITIES_MAX`] capabilities.
     #[error("there are {CAPABILITIES_MAX} capabilities already")]
     Full,
-    /// The lineage from the root is too long.
+    /// The capability would be more than [`DEPTH_MAX`] steps from its root.
     #[error("a capability is at most {DEPTH_MAX} steps from its root")]
     Depth,
-    /// Too many caveats, or one that is too long.
+    /// There are more than [`CAVEATS_MAX`] caveats, or one is longer than [`CAVEAT_BYTES_MAX`].
     #[error("a capability adds at most {CAVEATS_MAX} caveats of at most {CAVEAT_BYTES_MAX} bytes")]
     Caveats,
 }
 
-/// Why a capability does not allow a request.
+/// Why a capability does not cover a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CapDenial {
-    /// It was revoked, or never was.
+    /// The capability was revoked, or never existed.
     #[error("the capability was revoked or never was")]
     Revoked,
-    /// Its time is not yet.
+    /// The capability is not valid yet.
     #[error("the capability is not valid yet")]
     TooEarly,
-    /// Its time is over.
+    /// The capability has expired.
     #[error("the capability has expired")]
     Expired,
-    /// Operation, target or agent is another.
+    /// The capability is for other operations, targets or agents.
     #[error("the capability does not cover this")]
     Scope,
-    /// It belongs to another run.
+    /// The capability belongs to another run.
     #[error("the capability belongs to another run")]
     OtherRun,
-    /// It was used as often as it may be.
+    /// The capability's uses are used up.
     #[error("the uses of the capability are spent")]
     UsedUp,
-    /// Its rate is used up for now.
+    /// The capability's rate is used up for now.
     #[error("the capability's rate is used up")]
     Rate {
-        /// When it can be used again, in µs from now.
+        /// When the capability can be used again, in µs from now.
         retry_after_us: u64,
     },
-    /// A budget caveat has no room.
+    /// The budget of a caveat does not suffice.
     #[error(transparent)]
     Budget(BudgetExceeded),
 }
@@ -128,17 +128,17 @@ impl CapTable {
     /// Makes a capability that allows everything.
     ///
     /// # Errors
-    /// [`DeriveError::Full`].
+    /// [`DeriveError::Full`] when there are already [`CAPABILITIES_MAX`] capabilities.
     pub fn root(&mut self) -> Result<CapId, DeriveError> {
         self.insert(None, 0, Authority::everything(), Elapsed::default())
     }
 
-    /// Makes a capability that allows what `parent` allows and every caveat too. Times in caveats are on the clock
-    /// of what has passed, on which the table checks them: what lasts for a while expires at `now.high_us` and so
-    /// much, what begins after a while does so at `now.low_us` and so much.
+    /// Makes a capability that allows what `parent` and every given caveat allow. Times in caveats are elapsed
+    /// times, against which the table checks them: for a duration from now use `now.high_us` plus the duration in
+    /// [`Caveat::ExpiresAt`], and `now.low_us` plus the duration in [`Caveat::NotBefore`].
     ///
     /// # Errors
-    /// [`DeriveError`]; nothing is made then.
+    /// [`DeriveError`]; then no capability is made.
     pub fn derive(
         &mut self,
         parent: CapId,
@@ -196,27 +196,27 @@ impl CapTable {
         slot.node.as_mut().filter(|_| slot.generation == id.generation)
     }
 
-    /// The capability and its ancestors, itself first; nothing when it is revoked.
+    /// The capability and its ancestors, itself first; empty when it does not exist.
     fn lineage(&self, id: CapId) -> impl Iterator<Item = (CapId, &CapNode)> {
         let first = self.node(id).map(|node| (id, node));
         core::iter::successors(first, |(_, node)| node.parent.and_then(|id| Some((id, self.node(id)?))))
     }
 
-    /// Whether the capability is there: it was made, and not revoked since.
+    /// Whether the capability exists: it was made, and not revoked since.
     pub fn contains(&self, id: CapId) -> bool {
         self.node(id).is_some()
     }
 
-    /// What a capability allows, counts aside: its own caveats and those of all its ancestors.
+    /// The caveats of the capability and of all its ancestors; `None` when it does not exist.
     pub fn authority(&self, id: CapId) -> Option<Authority> {
         self.node(id)?;
         Some(self.lineage(id).fold(Authority::everything(), |all, (_, node)| all.intersection(&node.own)))
     }
 
-    /// Whether the capability allows a request now. Takes nothing.
+    /// Whether the capability allows a request now. Takes and reserves nothing.
     ///
     /// # Errors
-    /// [`CapDenial`].
+    /// [`CapDenial`] when the capability or one of its ancestors does not cover the request.
     pub fn check(
         &self,
         id: CapId,
@@ -228,11 +228,11 @@ impl CapTable {
         self.lineage(id).try_for_each(|(_, node)| node.check(query, run, amounts))
     }
 
-    /// Checks, then takes one use and the rates, and reserves the amounts, here and from every ancestor; or
-    /// nothing anywhere.
+    /// Checks the request, then takes one use, also from each rate, and reserves the amounts, at this capability
+    /// and every ancestor; on an error nothing changes.
     ///
     /// # Errors
-    /// [`CapDenial`].
+    /// [`CapDenial`] when the capability or one of its ancestors does not cover the request.
     pub fn spend(
         &mut self,
         id: CapId,
@@ -245,7 +245,7 @@ impl CapTable {
         let mut reserved = Vec::with_capacity(lineage.len());
         for id in lineage {
             let Some(node) = self.node_mut(id) else { continue };
-            // Every one of the line was asked above.
+            // `check` has made sure that every capability of the chain allows this.
             if let Some(claim) = node.spend(query.elapsed, amounts)? {
                 reserved.push((id, claim));
             }
@@ -253,18 +253,19 @@ impl CapTable {
         Ok(CapReservation(reserved))
     }
 
-    /// Records what was actually used; see [`Ledger::settle`](crate::budget::Ledger::settle).
+    /// Records the actual usage in place of what was reserved; see
+    /// [`Ledger::settle`](crate::budget::Ledger::settle).
     pub fn settle(&mut self, reservation: CapReservation, actual: &[(Dimension, u64)]) {
         for (id, claim) in reservation.0 {
             if let Some(node) = self.node_mut(id) {
                 let limited = node.limited(actual);
-                // A budget caveat is for ever, so that it says nothing when it was used.
+                // The budget of a caveat has no period, so the time of usage does not matter.
                 node.ledger.settle(claim, &limited, Elapsed::default());
             }
         }
     }
 
-    /// Gives back the amounts, not the use: the work was not done.
+    /// Drops the reserved amounts: the work was not done. The use itself stays taken.
     pub fn release(&mut self, reservation: CapReservation) {
         for (id, claim) in reservation.0 {
             if let Some(node) = self.node_mut(id) {
@@ -273,7 +274,7 @@ impl CapTable {
         }
     }
 
-    /// Revokes a capability and everything derived from it. Returns how many were revoked.
+    /// Revokes a capability and everything derived from it, and returns how many were revoked.
     pub fn revoke(&mut self, id: CapId) -> usize {
         if let Some(parent) = self.node(id).and_then(|node| node.parent)
             && let Some(parent) = self.node_mut(parent)
@@ -292,7 +293,7 @@ impl CapTable {
             doomed.extend(node.children);
             revoked += 1;
             self.count -= 1;
-            // A slot whose generations are used up is never used again.
+            // A slot whose generations are used up is never reused.
             if let Some(next) = slot.generation.checked_add(1) {
                 slot.generation = next;
                 self.free.push(id.index);
@@ -306,24 +307,25 @@ impl CapTable {
         self.count
     }
 
-    /// Whether there are none.
+    /// Whether there are no capabilities.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The claim that [`CapReservation::to_value`] wrote down, if it is open here.
+    /// The open reservation that [`CapReservation::to_value`] saved.
     ///
-    /// For restoring, and for nothing else: whoever brings a table back takes up each claim that was written
-    /// down beside it, once. What it held of capabilities that were revoked since is nobody's any more.
+    /// Only for restoring a table: call it exactly once for each value that was saved beside the table. What was
+    /// reserved at capabilities that have been revoked since is gone with them.
     ///
     /// # Errors
-    /// [`TableError`] when the value is no claim, or one that is not open here.
+    /// [`TableError`] when the value is not a reservation, or not one that is open in this table.
     pub fn reservation(&self, value: &Value) -> Result<CapReservation, TableError> {
         let whole = Part::whole("claim", value);
         let items = whole.items()?;
         whole.demand(items.len() <= DEPTH_MAX + 1, "longer than a lineage of capabilities")?;
         let mut claims: Vec<(CapId, Reservation)> = Vec::new();
-        // The living one before: revoked are those that came first, and on it goes upwards.
+        // The existing capability before. The list goes from the capability up to its root, so revoked ones come
+        // first.
         let mut below: Option<CapId> = None;
         for part in items {
             let [id, number] = part.tuple()?;
@@ -367,10 +369,10 @@ impl CapTable {
         object! { "slots": slots.collect::<Vec<_>>(), "free": free.collect::<Vec<_>>() }
     }
 
-    /// The table that [`to_value`](Self::to_value) wrote down.
+    /// Reads the value that [`to_value`](Self::to_value) returned.
     ///
     /// # Errors
-    /// [`TableError`] when no table is written so.
+    /// [`TableError`] when the value is not the state of a table.
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         let whole = Part::whole("capabilities", value);
         let [slots, free] = whole.members(["slots", "free"])?;
@@ -408,7 +410,7 @@ impl CapTable {
         Ok(table)
     }
 
-    /// Finds out the depth of what stands in a slot, and makes it its parent's child.
+    /// Computes the depth of the capability in a slot, and adds it to its parent's children.
     fn place(&mut self, index: u32, part: &Part<'_>) -> ReadResult<()> {
         let slot = self.slots.get(index as usize);
         let Some((generation, node)) = slot.and_then(|slot| Some((slot.generation, slot.node.as_ref()?)))
@@ -418,7 +420,7 @@ impl CapTable {
         let id = CapId { generation, index };
         let is_plain = node.parent.is_some() || node.own.caveats().len() == 0;
         part.demand(is_plain, "a root has no caveats")?;
-        // One more than there may be tells what is too deep, and what goes round in a circle.
+        // Following one step more than allowed detects chains that are too long or circular.
         let lineage = self.lineage(id).take(DEPTH_MAX + 2);
         let (length, top) = lineage.fold((0, None), |(length, _), (_, node)| (length + 1, node.parent));
         part.demand(length <= DEPTH_MAX + 1, "too far from a root")?;

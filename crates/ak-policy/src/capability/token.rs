@@ -4,10 +4,11 @@
 //! "AKH1" ‖ key id u32 ‖ capability u64 ‖ (length u16 ‖ caveats)+ ‖ tag 32
 //! ```
 //!
-//! Integers are little-endian. The first tag is `HMAC(key, "authority kernel: token, form h1" ‖ context ‖ all
-//! up to the end of the first block)`; each further block's is `HMAC(tag before, length ‖ caveats)`. Only the
-//! last tag travels. So whoever holds a token can add a block, and nobody can take one away (Birgisson et al.,
-//! "Macaroons", NDSS 2014). There is no algorithm to choose and no third party to discharge anything.
+//! Integers are little-endian. The first tag is `HMAC(key, "authority kernel: token, form h1" ‖ context ‖ all bytes
+//! up to the end of the first block)`; the tag of each further block is `HMAC(previous tag, length ‖ caveats)`. The
+//! token contains only the last tag. So every holder of a token can add a block, and no holder can remove one
+//! (Birgisson et al., "Macaroons", NDSS 2014). There is no choice of algorithm, and there are no third-party
+//! caveats.
 
 use alloc::vec::Vec;
 
@@ -22,22 +23,22 @@ use super::caveat::Authority;
 use super::table::CapId;
 
 const MAGIC: &[u8; 4] = b"AKH1";
-/// With the context it fills a block of the hash: what all tokens begin with is hashed once.
+/// With the context it fills one block of the hash, so the common start of all tokens is hashed only once.
 const DOMAIN: &[u8; 32] = b"authority kernel: token, form h1";
 const TAG_BYTES: usize = 32;
 
-/// The keys of a trust domain: one makes tokens, all of them verify, so that keys can be changed while tokens
-/// are about.
+/// The keys of a trust domain: one makes tokens and all verify them, so that keys can be changed while tokens are
+/// in use.
 #[derive(Clone)]
 pub struct TokenKeys {
-    /// The newest last. The key schedule and the constant beginning are computed once.
+    /// The newest key last; each with the key schedule and the common start already computed.
     keys: Vec<(KeyId, Hmac<Sha256>)>,
 }
 
 impl TokenKeys {
-    /// Keys for one context: the id of the log, or whatever tells this trust domain from every other.
+    /// Keys for one context: the id of the log, or another value that is unique to this trust domain.
     ///
-    /// Keys are 32 random bytes each; the last one makes tokens. `None` when there is no key, or two have one
+    /// Keys are 32 random bytes each; the last one makes tokens. `None` when there is no key, or two have the same
     /// id.
     pub fn new(context: [u8; 32], keys: &[(KeyId, [u8; 32])]) -> Option<Self> {
         let distinct =
@@ -51,7 +52,7 @@ impl TokenKeys {
         (distinct && !keys.is_empty()).then(|| Self { keys: keys.iter().map(keyed).collect() })
     }
 
-    /// Makes a token for a capability of the table, narrowed.
+    /// Makes a token for a capability of the table, restricted by `authority`.
     ///
     /// # Errors
     /// [`TokenError::Full`] when the caveats do not fit.
@@ -64,11 +65,11 @@ impl TokenKeys {
         check_length(token)
     }
 
-    /// Checks a token.
+    /// Verifies a token.
     ///
     /// # Errors
-    /// [`TokenError`]. The length is checked before anything else, the tag in constant time, and what the
-    /// caveats say is looked at only when the tag is right.
+    /// [`TokenError`]. The length is checked first, the tag is compared in constant time, and the caveats are
+    /// decoded only after the tag has been verified.
     pub fn verify(&self, token: &[u8]) -> Result<VerifiedToken, TokenError> {
         let (id, capability, _) = read_head(MAGIC, token)?;
         let (blocks, tag) = split(token)?;
@@ -85,10 +86,11 @@ impl TokenKeys {
     }
 }
 
-/// Adds a block to a token, which needs no key.
+/// Restricts a token by a further block, which needs no key.
 ///
 /// # Errors
-/// [`TokenError`] when the token is malformed or has no room. Whether it is authentic cannot be told here.
+/// [`TokenError`] when the token is malformed or has no room for the caveats. Without a key it cannot be checked
+/// whether the token is authentic.
 pub fn attenuate(token: &[u8], authority: &Authority) -> Result<Vec<u8>, TokenError> {
     read_head(MAGIC, token)?;
     let (blocks, tag) = split(token)?;
@@ -104,7 +106,7 @@ pub fn attenuate(token: &[u8], authority: &Authority) -> Result<Vec<u8>, TokenEr
     check_length(narrowed)
 }
 
-/// The MAC under a key, which RFC 2104 fills up with zeros to the hash's block.
+/// The MAC under a key, which is padded with zeros to the hash's block (RFC 2104).
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     let mut block = [0; 64];
     block.iter_mut().zip(key).for_each(|(slot, byte)| *slot = *byte);
@@ -112,12 +114,12 @@ fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
 }
 
 struct Block<'t> {
-    /// What the block's tag is computed over; the first block's begins with the head.
+    /// The bytes that the block's tag covers; those of the first block begin with the head.
     authenticated: &'t [u8],
     caveats: &'t [u8],
 }
 
-/// The blocks of a token, one behind the other.
+/// Iterates over the blocks of a token.
 #[derive(Clone)]
 struct Blocks<'t> {
     rest: &'t [u8],
@@ -127,7 +129,7 @@ struct Blocks<'t> {
 impl<'t> Iterator for Blocks<'t> {
     type Item = Block<'t>;
 
-    /// The next block; when there is none, `rest` is what cannot be read.
+    /// The next block; after the last one, `rest` holds the bytes that could not be read.
     fn next(&mut self) -> Option<Block<'t>> {
         let (caveats, behind) = split_caveats(self.rest.get(self.head_bytes..)?).ok()?;
         let (authenticated, rest) = self.rest.split_at_checked(self.rest.len() - behind.len())?;
@@ -136,7 +138,7 @@ impl<'t> Iterator for Blocks<'t> {
     }
 }
 
-/// Splits a token into its blocks, of which there is at least one and nothing behind the last, and its tag.
+/// Splits a token into its blocks, at least one and nothing after the last, and its tag.
 fn split(token: &[u8]) -> Result<(Blocks<'_>, &[u8; TAG_BYTES]), TokenError> {
     let (body, tag) = token.split_last_chunk::<TAG_BYTES>().ok_or(TokenError::Malformed)?;
     let blocks = Blocks { rest: body, head_bytes: HEAD_BYTES };

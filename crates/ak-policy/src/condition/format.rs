@@ -1,4 +1,4 @@
-//! Well-formed values: e-mail addresses, hosts, URLs, paths.
+//! Well-formed texts: e-mail addresses, hosts, URLs, paths.
 
 use core::fmt;
 
@@ -8,10 +8,10 @@ use crate::pattern::{
 };
 use crate::target::{CanonicalHost, CanonicalPath, CanonicalUrl, HostOrIp};
 
-/// A form that a string must have as a whole.
+/// A format that a whole string must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Format {
-    /// One address (RFC 5321 §4.1.2 without quoting), and no list or display name.
+    /// One e-mail address (RFC 5321 §4.1.2 without quoting), without display name; not a list.
     Email,
     /// One host name.
     Host,
@@ -33,11 +33,11 @@ impl Format {
         }
     }
 
-    /// What it costs to read a text.
+    /// The steps that reading a text takes.
     pub(crate) fn steps(self, text: &str) -> usize {
         let per_byte = match self {
             Self::Email | Self::Host | Self::Path => 2,
-            // In all its readings.
+            // A URL is read in all its readings.
             Self::Url => 8,
         };
         per_byte * (16 + text.len())
@@ -49,11 +49,11 @@ impl Format {
     }
 }
 
-/// A pattern over strings, by the format they must have; without one, over plain text.
+/// A pattern over strings of one format, or over plain text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FormatPattern {
     Text(Glob),
-    /// Local part and domain.
+    /// Patterns over local part and domain.
     Email(Glob, HostPattern),
     Host(HostPattern),
     Url(UrlPattern),
@@ -78,7 +78,8 @@ impl FormatPattern {
         }
     }
 
-    /// Whether the whole text matches; `None` when it is not of the form the pattern is about, or the meter is spent.
+    /// Whether the whole text matches; `None` when the text does not have the pattern's format, or the meter is
+    /// spent.
     pub(crate) fn matches(&self, text: &str, reading: Reading, meter: &Meter) -> Option<bool> {
         let format = match self {
             Self::Text(_) => None,
@@ -130,7 +131,7 @@ impl fmt::Display for FormatPattern {
     }
 }
 
-/// A well-formed text, taken apart.
+/// A well-formed text, parsed.
 enum Formed<'a> {
     Email(&'a str, CanonicalHost),
     Host(CanonicalHost),
@@ -148,7 +149,7 @@ impl<'a> Formed<'a> {
             }
             Format::Host => plain_host(text).map(Self::Host),
             Format::Url => CanonicalUrl::parse(text).ok().map(Self::Url),
-            // `/a/../b` names `/b` only as long as `/a` is no symbolic link.
+            // `/a/../b` names `/b` only if `/a` is not a symbolic link.
             Format::Path => {
                 CanonicalPath::parse(text).ok().filter(|path| path.as_str() == text).map(Self::Path)
             }
@@ -156,7 +157,7 @@ impl<'a> Formed<'a> {
     }
 }
 
-/// A host name that is canonical but for its case: nobody reads another one in it.
+/// A host name that is canonical except for case, so that no program reads it as another name.
 fn plain_host(text: &str) -> Option<CanonicalHost> {
     match HostOrIp::parse(text) {
         Ok(HostOrIp::Host(host)) if host.as_str().eq_ignore_ascii_case(text) => Some(host),

@@ -1,9 +1,9 @@
 //! Conditions on the arguments, labels and provenance of a request.
 //!
-//! A condition is read in one of two ways, so that doubt never widens what may be done. Where it must hold
-//! for authority to be given (a permit's `when`, a forbid's or ask's `unless`), **every** selected value must
-//! satisfy it. Where it takes authority away (a forbid's or ask's `when`, a permit's `unless`), **one** value
-//! that satisfies it suffices, or one of which it cannot be told.
+//! A condition is read in one of two ways, so that doubt never widens authority. Where the condition must hold for
+//! authority to be given (a permit's `when`, a forbid's or ask's `unless`), **every** selected value must satisfy
+//! it. Where the condition takes authority away (a forbid's or ask's `when`, a permit's `unless`), it suffices that
+//! **one** value satisfies it or leaves it in doubt.
 
 mod format;
 mod only;
@@ -24,21 +24,21 @@ pub(crate) use test::{Choice, JsonType, Prefixes, Test};
 
 use crate::pattern::{Meter, Reading};
 
-/// How many values must satisfy a condition.
+/// How many of the selected values must satisfy a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quantifier {
-    /// Every one, beyond doubt, and at least one.
+    /// Every value, without doubt, and there must be at least one.
     Every,
-    /// One, or one in doubt.
+    /// One value suffices, even in doubt.
     Some,
 }
 
-/// Whether a value satisfies a test.
+/// The result of testing a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It does.
+    /// The value satisfies the test.
     Holds,
-    /// It does not.
+    /// The value does not satisfy the test.
     Fails,
     /// The value is of a type or form that the test cannot judge.
     Doubt,
@@ -57,29 +57,29 @@ impl Outcome {
     }
 }
 
-/// What a condition looks at.
+/// The parts of a request that conditions test.
 #[derive(Clone, Copy)]
 pub(crate) struct ConditionInput<'a> {
     pub(crate) args: Option<&'a Value>,
     pub(crate) labels: &'a ak_json::Labels,
     pub(crate) origins: &'a [Origin],
-    /// What looking may cost. Once it is spent, no answer counts.
+    /// Counts the steps of testing. Once it is spent, no result counts.
     pub(crate) meter: &'a Meter,
 }
 
-/// A `when` or `unless`: all its parts together.
+/// A `when` or `unless`; all its parts must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Condition {
     pub(crate) args: Box<[Constraint]>,
     pub(crate) labels: Box<[LabelTest]>,
 }
 
-/// What is demanded of the values that one pointer selects.
+/// The tests on the values that one pointer selects.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Constraint {
     pub(crate) selector: Selector,
     pub(crate) tests: Box<[Test]>,
-    /// Whether absence satisfies it.
+    /// Whether a missing value satisfies the constraint.
     pub(crate) optional: bool,
 }
 
@@ -91,8 +91,8 @@ impl Condition {
             && self.args.iter().all(|constraint| constraint.holds(input, quantifier))
     }
 
-    /// Where in the arguments the condition's answer comes from: the value that breaks it when it does not
-    /// hold, the one that satisfies it when it does.
+    /// The place in the arguments that determines the condition's result: the value that violates the condition
+    /// when it does not hold, the value that satisfies it when it does.
     pub(crate) fn witness(&self, input: ConditionInput<'_>, quantifier: Quantifier) -> Option<Pointer> {
         let holds = self.holds(input, quantifier);
         let telling = self.args.iter().find(|constraint| constraint.holds(input, quantifier) == holds)?;
@@ -129,7 +129,7 @@ impl Constraint {
             };
             any |= satisfies;
             every &= satisfies;
-            // The rest cannot change the answer.
+            // The remaining values cannot change the result.
             match quantifier {
                 Quantifier::Every => every,
                 Quantifier::Some => !any,
@@ -141,7 +141,7 @@ impl Constraint {
         }
     }
 
-    /// All tests together: one that fails decides, then one in doubt.
+    /// The outcome of all tests together: failure if one fails, otherwise doubt if one is in doubt.
     fn outcome(
         &self,
         value: &Value,
@@ -173,7 +173,8 @@ impl Constraint {
                 Found::Missing(place) => (self.optional, place),
                 Found::Blocked(place) => (Outcome::Doubt.satisfies(quantifier), place),
             };
-            // An existential answer comes from what satisfies, a universal one from what does not.
+            // When one value suffices, the satisfying value is reported; when every value must satisfy, the one
+            // that does not.
             let telling = satisfies == (quantifier == Quantifier::Some);
             if telling {
                 witness = Some(place.pointer());

@@ -1,4 +1,4 @@
-//! `only`: which arguments there may be at all.
+//! `only`: the places in the arguments that may hold values.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -8,17 +8,17 @@ use ak_json::{Pointer, Value, array_index};
 use super::select::{Selector, Token};
 use crate::pattern::Meter;
 
-/// An `only` names at most this many places.
+/// The most places of an `only`.
 pub(crate) const PLACES_MAX: usize = 64;
-/// How many places are looked at in a step.
+/// How many places are compared in one step.
 const PLACES_PER_STEP: usize = 4;
 
-/// The places that may hold something: each with all that is below it.
+/// The places that may hold values, each with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Only(Box<[Selector]>);
 
 impl Only {
-    /// Takes at most [`PLACES_MAX`] places.
+    /// The places in canonical order; `None` when there are more than [`PLACES_MAX`].
     pub(crate) fn new(mut places: Vec<Selector>) -> Option<Self> {
         places.sort();
         places.dedup();
@@ -29,16 +29,16 @@ impl Only {
         &self.0
     }
 
-    /// Whether nothing stands outside the places.
+    /// Whether there is no value outside the places.
     pub(crate) fn covers(&self, value: Option<&Value>, meter: &Meter) -> bool {
         value.is_none_or(|value| self.walk(self.all(), 0, value, meter, &mut |_| {}))
     }
 
-    /// A place outside that holds something.
+    /// A place outside that holds a value; `None` when there is none.
     pub(crate) fn witness(&self, value: Option<&Value>, meter: &Meter) -> Option<Pointer> {
         let mut tokens = Vec::new();
         let covered = self.walk(self.all(), 0, value?, meter, &mut |token| tokens.push(token));
-        // The walk reports the way back out of the first place it found.
+        // The walk reports the tokens of the first such place innermost first.
         (!covered).then(|| tokens.into_iter().rev().collect())
     }
 
@@ -46,7 +46,7 @@ impl Only {
         u64::MAX.checked_shr(64 - self.0.len() as u32).unwrap_or(0)
     }
 
-    /// Whether `value`, reached by the places in `active` after `depth` tokens, holds nothing outside them.
+    /// Whether `value`, which the places in `active` lead to after `depth` tokens, contains nothing outside them.
     fn walk(
         &self,
         active: u64,
@@ -81,22 +81,22 @@ impl Only {
                 }
                 covered
             }),
-            // Something stands where only something deeper was allowed.
+            // A value is at a place where only deeper places were allowed.
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
         }
     }
 
-    /// Pays for one member or item, which is held against every place.
+    /// Takes the steps for one member or item, which is compared with every place.
     fn pays(&self, meter: &Meter) -> bool {
         meter.take(1 + self.0.len() / PLACES_PER_STEP)
     }
 
-    /// Whether one of the places ends here.
+    /// Whether one of the places ends at this depth.
     fn ends(&self, active: u64, depth: usize) -> bool {
         self.select(active).any(|(_, place)| place.tokens().len() == depth)
     }
 
-    /// The places that go on with this token.
+    /// The places whose next token matches.
     fn step(&self, active: u64, depth: usize, is: impl Fn(&str) -> bool) -> u64 {
         let goes_on = |place: &Selector| match place.tokens().get(depth) {
             Some(Token::Each) => true,

@@ -1,4 +1,4 @@
-//! Where argument values come from, and tests on that.
+//! Labels and sources of argument values, and tests of them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -11,23 +11,23 @@ use super::{ConditionInput, Outcome};
 use crate::pattern::Glob;
 use crate::target::CanonicalUrl;
 
-/// What is known about the origin of one part of the arguments.
+/// The labels and sources of one part of the arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The part: the value here and all below it, unless another origin says more about that.
+    /// The part: the value here and everything below it, except where another origin is for a deeper part.
     pub pointer: Pointer,
-    /// What the value carries.
+    /// The labels of the part.
     pub labels: Labels,
-    /// Where it came from: `user`, `tool:search@1.0`, `http:https://example.com/`, `agent:crew/writer`.
+    /// The sources of the part: `user`, `tool:search@1.0`, `http:https://example.com/`, `agent:crew/writer`.
     pub sources: Box<[Text]>,
 }
 
-/// What a value's label is tested for.
+/// A test of the labels of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LabelTest {
     Trusted,
     Untrusted,
-    /// No secrecy label.
+    /// No secrecy labels.
     Public,
     Carries(Text),
     Lacks(Text),
@@ -75,7 +75,7 @@ pub(super) fn labels_to_value(tests: &[LabelTest]) -> Value {
     Value::from(tests.iter().map(|test| Value::from(alloc::format!("{test}"))).collect::<Vec<_>>())
 }
 
-/// A pattern over sources. `tool:NAME` covers every version of the tool.
+/// A pattern over sources; `tool:NAME` matches every version of the tool.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SourcePattern(pub(crate) Glob);
 
@@ -87,7 +87,7 @@ impl SourcePattern {
     }
 }
 
-/// The origins that speak about a value: the closest one around it, and all those within it.
+/// The origins that apply to a value: the innermost one around it, and all within it.
 fn about<'a>(place: &ArgumentPath<'_>, origins: &'a [Origin]) -> impl Iterator<Item = &'a Origin> {
     let pointer = if origins.is_empty() { Pointer::root() } else { place.pointer() };
     let around = origins.iter().filter(|origin| pointer.starts_with(&origin.pointer));
@@ -99,7 +99,7 @@ fn about<'a>(place: &ArgumentPath<'_>, origins: &'a [Origin]) -> impl Iterator<I
     })
 }
 
-/// Tests the label of a value; one whose origin is unknown carries the request's own label.
+/// Tests the labels of a value; a value without an origin has the labels of the request.
 pub(super) fn test_label(
     tests: &[LabelTest],
     place: &ArgumentPath<'_>,
@@ -113,7 +113,7 @@ pub(super) fn test_label(
     Outcome::of(tests.iter().all(|test| test.holds(labels)))
 }
 
-/// Tests where a value came from; an unknown origin leaves doubt.
+/// Tests the sources of a value; a value without an origin is in doubt.
 pub(super) fn test_sources(
     patterns: &[SourcePattern],
     place: &ArgumentPath<'_>,
@@ -127,7 +127,8 @@ pub(super) fn test_sources(
         } else {
             other = true;
         }
-        // What a server reads in the URL may be what another source is.
+        // A server may read the URL as another source, which counts against every pattern that is not literally
+        // this source.
         let its_own = patterns.iter().any(|pattern| pattern.0.as_literal() == Some(&**source));
         for reading in readings(source) {
             if matching(&reading) {
@@ -144,14 +145,14 @@ pub(super) fn test_sources(
     }
 }
 
-/// The source as servers may read the URL in it; nothing when all of them read what stands there.
+/// The source as servers may read the URL in it; empty when all of them read it as written.
 fn readings(source: &str) -> Vec<Text> {
     let url = source.strip_prefix("http:").and_then(|url| CanonicalUrl::parse(url).ok());
     let texts = url.map(|url| url.reading_texts()).unwrap_or_default();
     texts.into_iter().map(|text| Text::from(alloc::format!("http:{text}"))).collect()
 }
 
-/// The label of the whole request: its own, and that of every part.
+/// The labels of the whole request: its own joined with those of every part.
 pub(super) fn request_labels(input: ConditionInput<'_>) -> Labels {
     input.origins.iter().fold(input.labels.clone(), |joined, origin| joined.join(&origin.labels))
 }

@@ -1,4 +1,4 @@
-//! Selecting values by JSON Pointer, with `*` for every item or member.
+//! Selects values by JSON Pointer, with `*` for every item or member.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -7,7 +7,7 @@ use ak_json::{Pointer, PointerError, Text, Value, array_index};
 
 use crate::pattern::Meter;
 
-/// A selector has at most this many tokens.
+/// The most tokens of a selector.
 pub(crate) const TOKENS_MAX: usize = 32;
 
 /// One token of a selector.
@@ -23,7 +23,7 @@ pub(crate) enum Token {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Selector(Box<[Token]>);
 
-/// Why a text is no selector.
+/// Why a text is not a selector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SelectorError {
     #[error(transparent)]
@@ -32,7 +32,7 @@ pub(crate) enum SelectorError {
     Tokens,
 }
 
-/// Where in the arguments a value stands; a list that lives on the stack of the walk.
+/// The place of a value in the arguments: a linked list on the stack of the walk.
 pub(crate) struct ArgumentPath<'a> {
     token: Option<(&'a ArgumentPath<'a>, Key<'a>)>,
 }
@@ -43,17 +43,17 @@ enum Key<'a> {
     Item(usize),
 }
 
-/// What a selector meets.
+/// What a selector finds.
 pub(crate) enum Found<'v, 'p> {
     /// A selected value.
     Value(&'v Value, &'p ArgumentPath<'p>),
-    /// Nothing stands where the selector points.
+    /// There is no value where the selector points.
     Missing(&'p ArgumentPath<'p>),
-    /// A value on the way is no container of the right sort.
+    /// A value on the way is not a container that has such a member or item.
     Blocked(&'p ArgumentPath<'p>),
 }
 
-/// Receives what a selector meets; `false` ends the walk.
+/// Receives what a selector finds; returning `false` ends the walk.
 pub(crate) type Visit<'f> = dyn FnMut(Found<'_, '_>) -> bool + 'f;
 
 impl Selector {
@@ -70,7 +70,7 @@ impl Selector {
         &self.0
     }
 
-    /// Walks to every value that is selected, and tells of every place where the way ends early. Ends when the meter is
+    /// Visits every selected value, and every place at which the way to a value ends early. Stops when the meter is
     /// spent.
     pub(crate) fn select(&self, root: Option<&Value>, meter: &Meter, visit: &mut Visit<'_>) {
         match root {

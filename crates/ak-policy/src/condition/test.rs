@@ -1,4 +1,4 @@
-//! The tests a constraint makes on one value.
+//! The tests that a constraint makes on one value.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -29,14 +29,14 @@ pub(crate) enum Test {
     From(Box<[SourcePattern]>),
 }
 
-/// The values of which one is expected.
+/// The values of which one must be equal.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Choice {
-    /// As they are written.
+    /// The values as written in the policy.
     values: Box<[Value]>,
-    /// The texts among them, ascending: of thousands only a few are compared.
+    /// The texts among the values in ascending order, so that only a few of thousands are compared.
     texts: Box<[Text]>,
-    /// Whether there are others.
+    /// Whether there are values other than texts.
     mixed: bool,
 }
 
@@ -65,12 +65,13 @@ impl Choice {
     }
 }
 
-/// What a text may begin with.
+/// The prefixes of which one must begin a text.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Prefixes {
-    /// As they are written.
+    /// The prefixes as written in the policy.
     written: Box<[Text]>,
-    /// Ascending, without those that begin with another: of all that are not above a text only the last can begin it.
+    /// The prefixes in ascending order, without those that begin with another one. Of all that are not greater than
+    /// a text, only the last can begin it.
     sorted: Box<[Text]>,
 }
 
@@ -78,7 +79,7 @@ impl Prefixes {
     pub(crate) fn new(written: Vec<Text>) -> Self {
         let mut sorted = written.clone();
         sorted.sort_unstable();
-        // Those that begin with a text stand right behind it.
+        // Texts that begin with a text follow it directly.
         sorted.dedup_by(|longer, shorter| longer.starts_with(&**shorter));
         Self { written: written.into(), sorted: sorted.into() }
     }
@@ -124,7 +125,7 @@ impl JsonType {
 
     fn outcome(self, value: &Value) -> Outcome {
         match (self, value) {
-            // Some readers take `1.0` for an integer.
+            // Some programs accept `1.0` as an integer.
             (Self::Integer, Value::Number(number)) if number.is_float() => Outcome::Doubt,
             (Self::Null, Value::Null)
             | (Self::Boolean, Value::Bool(_))
@@ -147,8 +148,8 @@ impl JsonType {
 }
 
 impl Test {
-    /// Tests a value; one of a type that the test is not about leaves doubt, and so does one for which the meter has not
-    /// enough left.
+    /// Tests a value. A value of a type that the test is not about leaves doubt, and so does a test for which the
+    /// meter has too few steps.
     pub(super) fn on(
         &self,
         value: &Value,
@@ -183,7 +184,7 @@ impl Test {
             },
             Self::Type(own) => own.outcome(value),
             Self::Format(format) => {
-                // What is malformed here may be well formed to somebody else.
+                // A text that is malformed here may be well formed to other programs.
                 on_text(value, |text| {
                     let accepts = meter.take(format.steps(text)) && format.accepts(text);
                     if accepts { Outcome::Holds } else { Outcome::Doubt }
@@ -195,7 +196,7 @@ impl Test {
         }
     }
 
-    /// The test as it stands in a policy.
+    /// The test as written in a policy.
     pub(super) fn to_members(&self) -> Option<(&'static str, Value)> {
         let texts = |texts: Vec<Value>| Value::from(texts);
         Some(match self {
@@ -230,13 +231,13 @@ fn equals(expected: &Value, value: &Value, meter: &Meter) -> Outcome {
     let steps = match expected {
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,
         Value::String(text) => 1 + text.len() / COMPARED_BYTES_PER_STEP,
-        // Both are walked through as far as they are the same.
+        // A comparison goes through both values only as far as they are equal.
         Value::Array(_) | Value::Object(_) => 1 + expected.json_len(),
     };
     if meter.take(steps) { Outcome::of(expected == value) } else { Outcome::Doubt }
 }
 
-/// One that holds decides, then one in doubt.
+/// The outcome of alternatives: success if one holds, otherwise doubt if one is in doubt.
 fn any(outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     outcomes.fold(Outcome::Fails, |so_far, outcome| match (so_far, outcome) {
         (Outcome::Holds, _) | (_, Outcome::Holds) => Outcome::Holds,

@@ -1,4 +1,4 @@
-//! Elapsed time, uses within it, rates, and reading the state of tables back.
+//! Elapsed time, usage over time, rates, and reading the state of tables back.
 
 pub(crate) mod elapsed;
 pub(crate) mod rate;

@@ -1,4 +1,4 @@
-//! Rates and token buckets, in whole numbers.
+//! Rates and token buckets, in integer arithmetic.
 
 use alloc::string::ToString;
 use core::fmt;
@@ -9,14 +9,14 @@ use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, ReadResult};
 use crate::counters::usage::Usage;
 
-/// A number of uses in a period.
+/// A number of uses per period, such as `10/min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate {
     count: u32,
     per_us: u64,
 }
 
-/// A text that is no rate.
+/// A text that is not a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a rate such as '10/min'")]
 pub struct RateError;
@@ -34,7 +34,7 @@ fn unit_us(text: &str) -> Option<u64> {
     UNITS.iter().find(|(names, _)| names.contains(&text)).map(|(_, us)| *us)
 }
 
-/// Reads a period of at least 1 ms: `24h`, `30min`, or a unit alone.
+/// Reads a period of at least 1 ms in µs: `24h`, `30min`, or a unit alone; `None` for any other text.
 pub(crate) fn parse_period_us(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at_checked(digits)?;
@@ -72,7 +72,7 @@ impl Rate {
         (per_us > 0).then_some(Self { count, per_us })
     }
 
-    /// The rate that allows less in the long run; of equals the one that allows less at once.
+    /// The rate that allows less in the long run; of equal ones the rate that allows fewer uses at once.
     pub(crate) fn lower(self, other: Self) -> Self {
         let flow = |rate: Self, other: Self| u128::from(rate.count) * u128::from(other.per_us);
         let (own, others) = (flow(self, other), flow(other, self));
@@ -98,8 +98,8 @@ impl fmt::Display for Rate {
 
 /// A token bucket that holds one period's uses and fills evenly.
 ///
-/// It keeps what is owed to it, in `uses × period`, so that nothing is ever rounded: a use owes `per_us`, a µs
-/// pays back `count`. More may be owed than it holds where the rate was lowered.
+/// It stores its debt in units of `uses × period`, so nothing is ever rounded: a use adds `per_us`, and each µs
+/// repays `count`. The debt can exceed the capacity after the rate was lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -112,7 +112,7 @@ impl Bucket {
         Self { rate, owed: 0, at: now }
     }
 
-    /// The bucket as it would be had the rate been this one from the beginning.
+    /// The bucket that results if this rate had been in force since `began`.
     pub(crate) fn replayed(rate: Rate, began: Elapsed, usage: &Usage) -> Self {
         let mut bucket = Self::full(rate, began);
         for (at, uses) in usage.entries() {
@@ -136,7 +136,7 @@ impl Bucket {
         self.at = self.at.latest(now);
     }
 
-    /// Takes one use, if there is one.
+    /// Takes one use if one is available, and returns whether it did.
     pub(crate) fn take(&mut self, now: Elapsed) -> bool {
         let is_left = self.wait_us(now) == 0;
         if is_left {
@@ -145,7 +145,7 @@ impl Bucket {
         is_left
     }
 
-    /// How long until there is one, in µs; a rate of none never has one.
+    /// The time until a use is available, in µs: 0 when one is, `u64::MAX` when the rate allows none.
     pub(crate) fn wait_us(&self, now: Elapsed) -> u64 {
         let wanted = self.owed_at(now).saturating_add(self.rate.per_us.into());
         let missing = wanted.saturating_sub(Self::capacity(self.rate));
@@ -158,34 +158,34 @@ impl Bucket {
         }
     }
 
-    /// The rate it fills at.
+    /// The rate at which the bucket fills.
     pub(crate) fn rate(&self) -> Rate {
         self.rate
     }
 
-    /// When it was last taken from, or filled for the first time.
+    /// The time of the last use; before the first use, the time of creation.
     pub(crate) fn at(&self) -> Elapsed {
         self.at
     }
 
-    /// Whether no more is owed than it holds.
+    /// Whether the debt is at most the capacity.
     pub(crate) fn is_within(&self) -> bool {
         self.owed <= Self::capacity(self.rate)
     }
 
-    /// The uses that are owed, a part of one counted as one.
+    /// The debt in uses, rounded up.
     pub(crate) fn owed_uses(&self) -> u64 {
         u64::try_from(self.owed.div_ceil(u128::from(self.rate.per_us))).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let Rate { count, per_us } = self.rate;
-        // What is owed reaches beyond 64 bits, JSON integers do not.
+        // The debt can exceed 64 bits, which JSON integers cannot.
         object! { "count": count, "per_us": per_us, "owed": self.owed.to_string(), "at": self.at.to_value() }
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave, or what versions before 9 of the kernel gave, which kept
-    /// the level instead of what is owed.
+    /// Reads the value that [`to_value`](Self::to_value) returned, or the form of kernel versions before 9, which
+    /// kept the level instead of the debt.
     pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let is_level = part.has("level");
         let [count, per_us, number, at] = if is_level {
@@ -234,7 +234,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the definition: a use at `t` is allowed iff the level, replayed from the start, holds one.
+        /// Checks against the definition: a use at `t` is allowed iff the level, replayed from the start, holds
+        /// one.
         #[test]
         fn a_bucket_gives_what_its_rate_allows(
             count in 0u32..6,
@@ -258,7 +259,7 @@ mod tests {
                     prop_assert!(!bucket.clone().take(Elapsed::exactly(now_us + waits - 1)));
                 }
             }
-            // In any span: the burst and what flowed in meanwhile, never more.
+            // In any span there are at most the burst and what flowed in meanwhile.
             for (first, from) in taken.iter().enumerate() {
                 for (last, until) in taken.iter().enumerate().skip(first) {
                     let uses = (last - first + 1) as u128 * u128::from(per_us);

@@ -4,25 +4,25 @@ use alloc::vec::Vec;
 
 use ak_json::{Pointer, Text, Value};
 
-/// Claims are numbered one by one, so that no table ever gets this far; one that says so would run out of
-/// numbers.
+/// The highest reservation number that is read. Reservations are numbered one by one, so no table ever reaches it;
+/// a higher number in a state would let the numbers run out.
 pub(crate) const RESERVATIONS_MAX: u64 = u64::MAX / 2;
 
-/// Why a value is not the state of a table: no sequence of calls leads there, or it is written otherwise.
+/// Why a value is not the state of a table: it has the wrong form, or no sequence of calls leads to such a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{table} at '{at}': {reason}")]
 pub struct TableError {
-    /// Which table: `grants`, `ledger`, `limits`, `capabilities`, or a `claim` on one.
+    /// The table: `grants`, `ledger`, `limits`, `capabilities`, or a `claim` on one.
     pub table: &'static str,
-    /// The member that is wrong.
+    /// The place of the error in the value.
     pub at: Pointer,
-    /// What is wrong with it.
+    /// What is wrong there.
     pub reason: &'static str,
 }
 
 pub(crate) type ReadResult<T> = Result<T, TableError>;
 
-/// A part of a table's value, and the way to it, which is written down for errors alone.
+/// A part of a table's value with its place, from which errors derive their pointer.
 #[derive(Clone, Copy)]
 pub(crate) struct Part<'a> {
     table: &'static str,
@@ -54,7 +54,7 @@ impl<'a> Part<'a> {
         TableError { table: self.table, at, reason }
     }
 
-    /// Ok where the condition holds.
+    /// Returns an error with this reason unless the condition holds.
     pub(crate) fn demand(&self, holds: bool, reason: &'static str) -> ReadResult<()> {
         if holds { Ok(()) } else { Err(self.wrong(reason)) }
     }
@@ -63,7 +63,7 @@ impl<'a> Part<'a> {
         Part { table: self.table, value, within: Some((self, step)) }
     }
 
-    /// The members of an object that has these and no others.
+    /// The members of an object that has exactly these names.
     pub(crate) fn members<'p, const N: usize>(
         &'p self,
         names: [&'static str; N],
@@ -75,12 +75,12 @@ impl<'a> Part<'a> {
         members.ok_or_else(|| self.wrong("members are missing or unknown"))
     }
 
-    /// Whether it is an object with this member.
+    /// Whether the value is an object with this member.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.value.as_object().is_some_and(|object| object.get(name).is_some())
     }
 
-    /// The members of an object whose names are free.
+    /// The members of an object with arbitrary names.
     pub(crate) fn entries<'p>(&'p self) -> ReadResult<impl Iterator<Item = (&'p Text, Part<'p>)>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("not an object"))?;
         Ok(object.iter().map(|(name, value)| (name, self.step(Step::Member(name), value))))
@@ -91,7 +91,7 @@ impl<'a> Part<'a> {
         Ok(array.iter().enumerate().map(|(index, value)| self.step(Step::Item(index), value)))
     }
 
-    /// The items of an array of `N`.
+    /// The items of an array that has exactly `N`.
     pub(crate) fn tuple<const N: usize>(&self) -> ReadResult<[Part<'_>; N]> {
         let items: Vec<_> = self.items()?.collect();
         items.try_into().map_err(|_| self.wrong("too few or too many items"))
@@ -110,7 +110,7 @@ impl<'a> Part<'a> {
         self.value.as_bool().ok_or_else(|| self.wrong("neither true nor false"))
     }
 
-    /// Nothing for `null`.
+    /// `None` for `null`, otherwise what `read` returns.
     pub(crate) fn optional<T>(&self, read: impl FnOnce(&Self) -> ReadResult<T>) -> ReadResult<Option<T>> {
         if self.value.is_null() { Ok(None) } else { read(self).map(Some) }
     }

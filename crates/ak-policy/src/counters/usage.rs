@@ -1,4 +1,4 @@
-//! What was used, and when: enough of it to answer for every period, in bounded room.
+//! Usage over time, kept precisely enough to answer for every period, in bounded space.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,21 +8,21 @@ use ak_json::Value;
 use crate::counters::elapsed::Elapsed;
 use crate::counters::state::{Part, ReadResult};
 
-/// Within a period that is in force amounts are kept apart by at least this fraction of it.
+/// Within a period in force, amounts are kept apart by at least this fraction of the period.
 const PARTS: u64 = 60;
-/// The most entries that are read. There are at most 128 for each bound and period in force, of which there are at
-/// most [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each bound and doubling of the time
-/// before; more only where several states were put together, until the next use.
+/// The most entries that are read from a state. In use there are at most 128 for each bound and period in force, of
+/// which there are at most [`PERIODS_MAX`](crate::budget::PERIODS_MAX), and about three for each bound and doubling of
+/// the time before. There can be more only after states were merged, until the next use.
 pub(crate) const ENTRIES_MAX: usize = 1 << 16;
-/// Where no period is in force, amounts within this time are not told apart.
+/// While no period is in force, amounts within this time are not kept apart.
 const COARSE_US: u64 = 1 << 26;
 
 /// Amounts and their times, oldest first.
 ///
-/// An entry stands for everything that was used after the entry before it, as of the last such use. So an
-/// amount may count too long, by a sixtieth of a period that was in force all the time, and never too short.
-/// Nothing is ever dropped: what is older than every period in force is summed up more and more coarsely, by at
-/// most half of its age, so that a longer period that comes into force later still counts it.
+/// An entry stands for everything used after the previous entry, dated at its last use. So an amount may count too
+/// long, by at most a sixtieth of a period that was in force all the time, and never too short. Nothing is ever
+/// dropped: what is older than every period in force is summed up more coarsely the older it is, by at most half of
+/// its age, so that a longer period that comes into force later still counts it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage(VecDeque<Entry>);
 
@@ -32,12 +32,12 @@ struct Entry {
     amount: u64,
 }
 
-/// The largest power of two that is not above the number; cells of such widths nest.
+/// The largest power of two that is at most `number`, or 1; cells of such widths nest.
 fn power_of_two_below(number: u64) -> u64 {
     1 << number.checked_ilog2().unwrap_or(0)
 }
 
-/// How wide a cell of time is in which amounts so old are not told apart.
+/// The width in µs of the cells of time for amounts of this age; amounts in one cell are summed up.
 fn cell_us(age_us: u64, periods_us: &[u64]) -> u64 {
     match periods_us.iter().filter(|per_us| **per_us >= age_us).min() {
         Some(per_us) => power_of_two_below(per_us / PARTS),
@@ -46,10 +46,10 @@ fn cell_us(age_us: u64, periods_us: &[u64]) -> u64 {
     }
 }
 
-/// Whether two times are not told apart, on neither bound.
+/// Whether two times are in one cell, on both bounds.
 ///
-/// Both have to be of an age for cells so wide: what was summed up coarsely does not join what is kept finely, and
-/// count as long as that does.
+/// Both must be of an age for cells of the same width: otherwise an amount that was summed up coarsely could join a
+/// finely kept one, and count as long as that one does.
 fn are_in_one_cell(earlier: Elapsed, later: Elapsed, now: Elapsed, periods_us: &[u64]) -> bool {
     let same = |earlier_us: u64, later_us: u64, now_us: u64| {
         let cell_us = |then_us: u64| cell_us(now_us.saturating_sub(then_us), periods_us);
@@ -60,19 +60,19 @@ fn are_in_one_cell(earlier: Elapsed, later: Elapsed, now: Elapsed, periods_us: &
 }
 
 impl Usage {
-    /// What was used within the period that ends now, at least: all of which less than the period has passed for
-    /// sure.
+    /// The sum of all amounts for which the period has not certainly passed; never less than what was used within
+    /// the period that ends now.
     pub(crate) fn within(&self, per_us: u64, now: Elapsed) -> u64 {
         let counts = |entry: &&Entry| now.since_at_least(entry.last) < per_us;
         self.0.iter().rev().take_while(counts).fold(0, |sum: u64, entry| sum.saturating_add(entry.amount))
     }
 
-    /// What was ever used.
+    /// The sum of all amounts ever used.
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().fold(0, |sum: u64, entry| sum.saturating_add(entry.amount))
     }
 
-    /// Adds an amount as of now, or as of the last one where that is later.
+    /// Adds an amount as of now, or as of the last entry where that is later.
     pub(crate) fn add(&mut self, amount: u64, now: Elapsed, periods_us: &[u64]) {
         if amount == 0 {
             return;
@@ -87,7 +87,7 @@ impl Usage {
         }
     }
 
-    /// Sums up neighbours that fall into one cell.
+    /// Joins neighbouring entries that fall into one cell.
     fn compact(&mut self, now: Elapsed, periods_us: &[u64]) {
         let mut kept: VecDeque<Entry> = VecDeque::with_capacity(self.0.len());
         for entry in self.0.drain(..) {
@@ -101,7 +101,7 @@ impl Usage {
         self.0 = kept;
     }
 
-    /// Adds what another kept count of.
+    /// Adds the entries of another usage.
     pub(crate) fn merge(&mut self, other: Usage) {
         let mut entries: Vec<_> = self.0.drain(..).chain(other.0).collect();
         entries.sort_by_key(|entry| (entry.last.low_us, entry.last.high_us));
@@ -122,14 +122,14 @@ impl Usage {
         self.0.iter().map(|entry| (entry.last, entry.amount))
     }
 
-    /// Both bounds of the time and the amount in turn.
+    /// A flat array of lower bound, upper bound and amount of each entry.
     pub(crate) fn to_value(&self) -> Value {
         let numbers =
             self.entries().flat_map(|(last, amount)| [last.low_us, last.high_us, amount].map(Value::from));
         Value::from(numbers.collect::<Vec<_>>())
     }
 
-    /// Reads what [`to_value`](Self::to_value) gave.
+    /// Reads the value that [`to_value`](Self::to_value) returned.
     pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let mut items = part.items()?;
         let mut usage = Self::default();
@@ -149,7 +149,7 @@ impl Usage {
 }
 
 impl Entry {
-    /// Adds what was used until a later time.
+    /// Adds an amount that was used until a later time.
     fn join(&mut self, last: Elapsed, amount: u64) {
         self.last = self.last.latest(last);
         self.amount = self.amount.saturating_add(amount);
@@ -164,7 +164,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Against the list of everything: never less, and not more than what the precision allows.
+        /// Checks against the list of all uses: never less, and not more than the precision allows.
         #[test]
         fn usage_is_never_forgotten_early(
             steps in prop::collection::vec((0u64..200_000_000, 1u64..10), 1..200),
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn usage_takes_bounded_room() {
         let mut usage = Usage::default();
-        // Once a minute for a year.
+        // Once every seven minutes for a year.
         for minute in 0..525_600u64 {
             if minute % 7 == 0 {
                 usage.add(1, Elapsed::exactly(minute * 60_000_000), &[]);

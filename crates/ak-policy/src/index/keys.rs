@@ -1,28 +1,28 @@
-//! Hashed keys, exact and as beginnings of a text.
+//! Hash tables whose keys are whole texts, or prefixes of texts.
 //!
-//! The hash needs no secret: the keys come from the policy, whose owner gains nothing by slowing it down, and
-//! a request's target is only looked up.
+//! The hash needs no secret: the keys come from the policy, whose owner gains nothing from collisions, and targets
+//! of requests are only looked up.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// One pattern of one rule, by their places.
+/// One pattern of one rule, by their positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entry {
-    /// The rule's place in the policy's order.
+    /// The rule's position in the policy's order.
     pub(crate) rule: u32,
-    /// The pattern's place in the rule.
+    /// The pattern's position in the rule.
     pub(crate) target: u32,
 }
 
-/// What is known before compiling: the entries of each key.
+/// The entries of each key, from which a table is built.
 pub(super) type Source = BTreeMap<Vec<u8>, Vec<Entry>>;
 
-/// Entries by key.
+/// A hash table from keys to entries.
 #[derive(Debug, Default)]
 struct Table {
-    /// Places in `keys`, plus one; 0 is free. Its length is a power of two, or nothing.
+    /// Positions in `keys` plus one; 0 is a free slot. The length is a power of two, or 0.
     slots: Box<[u32]>,
     keys: Box<[Key]>,
 }
@@ -58,7 +58,7 @@ impl Table {
 
     fn find(&self, hash: u64, text: &[u8]) -> &[Entry] {
         let mut probe = Probe::new(hash, self.slots.len());
-        // At least half of the slots are free, so that the search ends.
+        // At least half of the slots are free, so the search ends.
         while let Some(slot) = self.slots.get(probe.next()) {
             let Some(key) = (*slot as usize).checked_sub(1).and_then(|place| self.keys.get(place)) else {
                 break;
@@ -71,7 +71,7 @@ impl Table {
     }
 }
 
-/// The slots to try, one behind the other.
+/// The slots to try, in order.
 struct Probe {
     at: usize,
     mask: usize,
@@ -103,11 +103,11 @@ impl Exact {
     }
 }
 
-/// Entries by the beginning of a text.
+/// Entries by a prefix of a text.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
     table: Table,
-    /// The lengths that keys have, ascending.
+    /// The lengths of the keys, ascending, each once.
     lengths: Box<[usize]>,
 }
 
@@ -116,7 +116,7 @@ impl Prefixes {
         let mut lengths: Vec<_> = source.keys().map(Vec::len).collect();
         lengths.sort_unstable();
         lengths.dedup();
-        // A key is hashed in the parts that a look-up hashes on its way.
+        // Keys are hashed in the same parts as the text in a look-up.
         let hash = |text: &[u8]| {
             let (mut state, mut from) = (SEED, 0);
             for &length in lengths.iter().take_while(|length| **length <= text.len()) {
@@ -132,12 +132,12 @@ impl Prefixes {
         self.lengths.is_empty()
     }
 
-    /// Visits the entries of every key that the text begins with.
+    /// Visits the entries of every key that is a prefix of the text.
     pub(super) fn each(&self, text: &[u8], visit: &mut impl FnMut(Entry)) {
         self.each_longer(text, 0, visit);
     }
 
-    /// Visits the entries of every key of at least so many bytes that the text begins with.
+    /// Visits the entries of every key of at least `bytes_min` bytes that is a prefix of the text.
     pub(super) fn each_longer(&self, text: &[u8], bytes_min: usize, visit: &mut impl FnMut(Entry)) {
         let (mut state, mut from) = (SEED, 0);
         for &length in &self.lengths {
@@ -155,7 +155,7 @@ impl Prefixes {
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
 
-/// Folds bytes into a hash, eight at a time.
+/// Mixes bytes into a hash, eight at a time.
 fn absorb(mut state: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {

@@ -1,8 +1,8 @@
-//! From a request to the few rules that may be about it.
+//! Finds the few rules that may apply to a request.
 //!
-//! Patterns are found by what is literal in them: a whole text, the beginning of a text, or the end of a host
-//! name. So a decision looks at the patterns that share the target's literal part, however many others there
-//! are. Only patterns without a literal part are tried one by one.
+//! Patterns are found by a literal part: a whole text, the beginning of a text, or the end of a host name. So a
+//! decision examines only patterns that share their literal part with the target, however many others there are.
+//! Patterns without a literal part are examined one by one.
 
 mod keys;
 
@@ -18,12 +18,12 @@ use crate::model::rule::Rule;
 use crate::pattern::{Cidr, EndpointPattern, Glob, HostPattern, LiteralTarget, PathGlob, Pattern, Reading};
 use crate::target::{CanonicalIp, CanonicalUrl, HostOrIp, Readings, Target};
 
-/// All rules of a policy, by agent, action and target.
+/// All rules of a policy by agent, action and target.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    /// Rules for every agent, and those that name agents by a pattern.
+    /// Rules for every agent, and rules whose agents are patterns.
     anyone: ByAction,
-    /// Rules that name their agents: places in `named`.
+    /// Rules that name their agents literally: positions in `named`.
     names: Exact,
     named: Box<[ByAction]>,
 }
@@ -36,14 +36,14 @@ struct ByAction(Box<[Option<Box<Patterns>>]>);
 struct Patterns {
     exact: Exact,
     prefixes: Prefixes,
-    /// The ends of host names, written backwards.
+    /// The ends of host names, reversed.
     host_ends: Prefixes,
     nets: Box<[(Cidr, Entry)]>,
-    /// What nothing literal leads to.
+    /// Patterns without a literal part.
     others: Box<[Entry]>,
 }
 
-/// What leads to a pattern.
+/// The literal part by which a pattern is found.
 enum Lead {
     Exact(Vec<u8>),
     Prefix(Vec<u8>),
@@ -87,8 +87,8 @@ impl Index {
         Self { anyone: ByAction::build(anyone), names: Exact::build(names), named: by_name.into() }
     }
 
-    /// Visits every pattern that may match, and no rule that certainly does not name the agent. A pattern may
-    /// be visited twice.
+    /// Visits every pattern that may match, and no rule whose agents certainly do not include the agent. A pattern
+    /// may be visited twice.
     pub(crate) fn candidates(
         &self,
         agent: &str,
@@ -177,7 +177,7 @@ impl Patterns {
         if let Some(host) = host_of(target)
             && !self.host_ends.is_empty()
         {
-            // No host name is longer.
+            // A host name has at most 253 bytes.
             let mut backwards = [0; 256];
             let bytes = backwards.iter_mut().zip(host.bytes().rev()).map(|(slot, byte)| *slot = byte).count();
             self.host_ends.each(backwards.get(..bytes).unwrap_or_default(), visit);
@@ -185,14 +185,15 @@ impl Patterns {
         self.others.iter().copied().for_each(visit);
     }
 
-    /// Visits the patterns to which other readings of a URL lead than the URL as it stands. Only prefixes do.
+    /// Visits the patterns that other readings of a URL find in addition to those of the URL as written. Only
+    /// prefixes find such patterns.
     fn readings(&self, url: &CanonicalUrl, readings: &Readings, visit: &mut impl FnMut(Entry)) {
         let mut before = Vec::from(url.as_str());
         for reading in &readings.paths {
             let mut text = Vec::from(url.origin());
             text.extend_from_slice(reading.path.as_bytes());
-            // Readings ascend, so that whatever begins this one and one before begins the last one before, or
-            // the URL itself.
+            // Readings are sorted, so a prefix that this reading shares with any earlier one is also a prefix of
+            // the previous reading or of the URL itself, and has been visited.
             let known = common(&text, url.as_str().as_bytes()).max(common(&text, &before));
             self.prefixes.each_longer(&text, known + 1, visit);
             before = text;
@@ -209,7 +210,7 @@ impl Patterns {
     }
 }
 
-/// How many bytes two texts begin with in common.
+/// The length of the longest common prefix.
 fn common(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -232,7 +233,8 @@ fn host_of(target: &Target) -> Option<&str> {
     }
 }
 
-/// What leads to a pattern; to a URL that some server may read otherwise, each reading that counts.
+/// The literal parts by which a pattern is found; for a URL pattern that servers may read differently, those of
+/// each reading that counts.
 fn leads(pattern: &Pattern, reading: Reading) -> Vec<Lead> {
     let prefixes = match (pattern, reading) {
         (Pattern::Url(url), _) => url.literal_prefixes(reading),
@@ -300,7 +302,7 @@ fn prefix(text: alloc::string::String) -> Lead {
     if text.is_empty() { Lead::Nothing } else { Lead::Prefix(text.into_bytes()) }
 }
 
-/// `alone`: whether the host is the whole of the text that is looked up.
+/// `alone` tells whether the host is the whole text that is looked up.
 fn host_lead(host: &HostPattern, alone: bool) -> Lead {
     let backwards = |text: &str| text.bytes().rev().collect::<Vec<_>>();
     match host {

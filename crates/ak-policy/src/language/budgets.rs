@@ -1,4 +1,4 @@
-//! `[budgets]`.
+//! Reads `[budgets]`.
 
 use super::limits::period_us;
 
@@ -7,7 +7,7 @@ use crate::budget::{Dimension, PERIODS_MAX};
 use crate::model::settings::{Budgets, lower};
 use crate::pattern::parse_agent;
 
-/// Reads the limits that stand in a table under the names of dimensions.
+/// Reads the limits of a table whose keys are dimensions.
 pub(super) fn read(table: &Table<'_>) -> ReadResult<Budgets> {
     let mut budgets = Budgets::new();
     for dimension in Dimension::ALL {
@@ -39,7 +39,7 @@ fn limit(dimension: Dimension, node: &Node<'_>) -> ReadResult<(Option<u64>, u64)
     Ok((Some(period_us(&per)?), max))
 }
 
-/// Refuses a pool for a pattern: what it names has no account of its own.
+/// Rejects a pool for a pattern of agents: only a single agent has an account with a pool.
 pub(super) fn check_pool(agent: &str, table: &Table<'_>) -> ReadResult<()> {
     let Some(node) = table.find("budgets") else { return Ok(()) };
     let pattern = parse_agent(agent).map_err(|error| pattern_fault(&node, error))?;

@@ -1,4 +1,4 @@
-//! `[[capability]]` tables.
+//! Reads `[[capability]]` tables.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use crate::pattern::Pattern;
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// Reads one `[[capability]]`: the grant, and the permit that hangs on it.
+/// Reads one `[[capability]]`: the grant, and the permit that the grant restricts.
 pub(crate) fn capability(node: &Node<'_>, base: Option<&str>) -> ReadResult<(Grant, Rule)> {
     let table = node.table(&["name", "resource", "methods", "expires_minutes", "rate"])?;
     let name_node = table.need("name")?;

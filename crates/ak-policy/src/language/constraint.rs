@@ -1,4 +1,4 @@
-//! `when`, `unless` and `only`.
+//! Reads `when`, `unless` and `only`.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -43,7 +43,7 @@ pub(crate) fn condition(node: &Node<'_>) -> ReadResult<Condition> {
             args.push(constraint(selector, &member)?);
         }
     }
-    // Two spellings of one pointer are two constraints; their order says nothing.
+    // Two spellings of one pointer are two constraints; their order has no meaning.
     args.sort_by(|a, b| a.selector.cmp(&b.selector));
     let labels = table.find("label").map(|node| labels(&node)).transpose()?.unwrap_or_default();
     Ok(Condition { args: args.into(), labels: labels.into() })

@@ -1,4 +1,4 @@
-//! A policy text as one value, TOML or JSON, and the way back from a place in the value to the text.
+//! A policy text, TOML or JSON, as one value, and the position in the text of each place in the value.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -9,20 +9,20 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::PolicyError;
 
-/// The longest policy text, in bytes.
+/// The most bytes of a policy text.
 pub const POLICY_BYTES_MAX: usize = 4 << 20;
 
-/// What is wrong with a document, and where in its value.
+/// What is wrong with a document, with the place in its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) at: Pointer,
-    /// Whether the name of the member is meant, not its value.
+    /// Whether the fault is in the member's name, not in its value.
     pub(crate) key: bool,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
 }
 
-/// A policy text and what it says.
+/// A policy text and its value.
 pub(crate) struct Document<'a> {
     text: &'a str,
     format: Format,
@@ -53,12 +53,12 @@ impl<'a> Document<'a> {
         Ok(Self { text, format: Format::Toml, value })
     }
 
-    /// A value that was read already, and the text that it has in JSON.
+    /// A document of a value that was already read, and the value's JSON text.
     pub(crate) fn of(value: &Value, text: &'a str) -> Self {
         Self { text, format: Format::Json, value: value.clone() }
     }
 
-    /// Finds the place of a fault in the text.
+    /// Finds the line and column of a fault in the text.
     pub(crate) fn locate(&self, fault: Fault) -> PolicyError {
         let offset = match self.format {
             Format::Toml => locate_toml(self.text, &fault.at, fault.key),
@@ -89,8 +89,8 @@ fn parse_toml(text: &str) -> Result<DeTable<'_>, PolicyError> {
     })
 }
 
-/// Refuses `rule = [{ … }]`: nothing can be appended to an array that is written in one piece, and every
-/// policy is to take one `[[rule]]` more.
+/// Rejects `rule = [{ … }]`: every policy must allow another `[[rule]]` to be appended, which is impossible after
+/// an inline array.
 fn no_inline_rules(text: &str, table: &DeTable<'_>) -> Result<(), Fault> {
     let tables = |value: &toml::Spanned<DeValue<'_>>| {
         text.get(value.span()).is_some_and(|value| value.is_empty() || value.starts_with("[["))
@@ -106,7 +106,7 @@ fn no_inline_rules(text: &str, table: &DeTable<'_>) -> Result<(), Fault> {
     })
 }
 
-// The TOML parser bounds how deep a document can be, so that recursion here is bounded.
+// The TOML parser limits the depth of documents, so recursion here is bounded.
 
 fn convert_table(table: &DeTable<'_>, at: &Pointer) -> Result<Value, Fault> {
     let mut object = Object::new();
@@ -147,7 +147,7 @@ fn convert(value: &DeValue<'_>, at: &Pointer) -> Result<Value, Fault> {
     })
 }
 
-/// Walks the TOML document again, this time for the spans.
+/// Walks the TOML document a second time, for the positions in the text.
 fn locate_toml(text: &str, at: &Pointer, key: bool) -> Option<usize> {
     let table = DeTable::parse(text).ok()?;
     let mut value = &DeValue::Table(table.into_inner());
@@ -158,7 +158,7 @@ fn locate_toml(text: &str, at: &Pointer, key: bool) -> Option<usize> {
             DeValue::Table(table) => {
                 let (name, member) = table.iter().find(|(name, _)| name.get_ref().as_ref() == &**token)?;
                 let named = key && tokens.peek().is_none();
-                // A table written in parts has no place of its own; its name has.
+                // A table written in several parts has no position of its own, but its name has one.
                 let place = if named || member.span().is_empty() { name.span() } else { member.span() };
                 offset = place.start;
                 value = member.get_ref();

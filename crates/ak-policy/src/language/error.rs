@@ -1,20 +1,20 @@
-//! Why a policy text is refused.
+//! Why a policy text is not accepted.
 
 use alloc::string::String;
 use core::fmt;
 
-/// Why a policy text is refused, and where.
+/// Why a policy text is not accepted, with line, column and a suggestion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyError {
-    /// The included profile in which the fault lies; `None` for the text itself.
+    /// The included profile that contains the error; `None` for the text itself.
     pub source: Option<String>,
     /// The line, counted from 1.
     pub line: usize,
     /// The character within the line, counted from 1.
     pub column: usize,
-    /// What is wrong, in lower case without a full stop.
+    /// The error message, in lower case without a full stop.
     pub message: String,
-    /// What to write instead, where that can be guessed.
+    /// What to write instead; `None` when it cannot be guessed.
     pub hint: Option<String>,
 }
 

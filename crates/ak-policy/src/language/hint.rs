@@ -1,4 +1,4 @@
-//! Guessing what was meant.
+//! Guesses the intended word.
 
 use alloc::format;
 use alloc::string::String;
@@ -58,7 +58,7 @@ pub fn did_you_mean(text: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known word that differs least from the text, if it differs little.
+/// The known word closest to the text, if it is at most a third of its length away, and one edit for short texts.
 fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = |text: &str| text.chars().take(64).flat_map(char::to_lowercase).collect::<Vec<_>>();
     let text = lower(text);
@@ -70,7 +70,7 @@ fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         .map(|(_, word)| word)
 }
 
-/// How many insertions, deletions, replacements and swaps of neighbours lead from one word to the other.
+/// The number of insertions, deletions, replacements and swaps of neighbours that turn one word into the other.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -9,12 +9,12 @@ use super::reader::{Node, ReadResult, Table, pattern_fault};
 use crate::action::{Action, Actions, TargetKind};
 use crate::pattern::Pattern;
 
-/// The tables under a key; an absent one has none.
+/// The tables under a key; none when the key is absent.
 pub(crate) fn items<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }
 
-/// `path`, what of it (`read = true`, `write = true`), and whether links beneath it are followed.
+/// Reads `path`, its operations (`read = true`, `write = true`), and whether links beneath it are followed.
 pub(crate) fn fs<'v>(item: &Node<'v>) -> ReadResult<(Actions, Node<'v>, bool)> {
     let table = item.table(&["path", "read", "write", "follow"])?;
     let follows = table.find("follow").map(|node| super::rules::follows(&node)).transpose()?.unwrap_or(false);
@@ -33,7 +33,7 @@ pub(crate) fn fs<'v>(item: &Node<'v>) -> ReadResult<(Actions, Node<'v>, bool)> {
     Ok((allowed, path, follows))
 }
 
-/// `pattern = "host:port"`, and what of it: `connect`, `bind`, `listen`; `connect` when nothing is said.
+/// Reads `pattern = "host:port"` and its operations: `connect`, `bind`, `listen`; `connect` when none is given.
 pub(crate) fn net(item: &Node<'_>) -> ReadResult<(Actions, Pattern, Text)> {
     let keys = [("connect", Action::Connect), ("bind", Action::Bind), ("listen", Action::Listen)];
     let table = item.table(&["pattern", "connect", "bind", "listen"])?;
@@ -63,7 +63,7 @@ pub(crate) fn net(item: &Node<'_>) -> ReadResult<(Actions, Pattern, Text)> {
     Ok((actions, pattern, text.into()))
 }
 
-/// `name` and, unless it is any, `version`.
+/// Reads `name` and `version`; without a version, or with `*`, the pattern matches any version.
 pub(crate) fn tool(item: &Node<'_>) -> ReadResult<(Pattern, Text)> {
     let table = item.table(&["name", "version"])?;
     let name = table.need("name")?;

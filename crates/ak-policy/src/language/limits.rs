@@ -16,14 +16,14 @@ use crate::model::limit::{Limit, Measure, USAGE_DIMENSIONS, USAGE_PREFIX};
 use crate::model::rule::{Effect, Rule};
 use crate::pattern::{Pattern, PatternError};
 
-/// Reads one `[[limit]]`. `strict` refuses a sum that can never be told.
+/// Reads one `[[limit]]`. With `strict` a sum that no request can have is rejected.
 pub(crate) fn limit(node: &Node<'_>, base: Option<&str>, strict: bool) -> ReadResult<Limit> {
     let table = node.table(&["id", "operation", "target", "agent", "by", "sum", "count", "max", "per"])?;
     let id = rules::id(&table.need("id")?)?;
     let operations = rules::operations(&table.need("operation")?)?;
     let targets = rules::targets(&table.need("target")?, &operations, base)?;
     let actions = rules::fitting(&operations, &targets);
-    // What a limit is about is read as widely as what a forbid is about.
+    // In doubt a request counts, so a limit's patterns are read widely, like those of a forbid.
     let mut scope = Rule::new(id, Effect::Forbid, actions, targets);
     if let Some(node) = table.find("agent") {
         scope.agents = rules::agents(&node)?.into();
@@ -57,10 +57,10 @@ pub(super) fn period_us(node: &Node<'_>) -> ReadResult<u64> {
     parse_period_us(node.text()?).ok_or_else(fault)
 }
 
-/// What stands at the top of a model's answer and never in a request.
+/// Top-level members of a model's answer that never occur in a request.
 const ANSWERED: [&str; 4] = ["usage", "choices", "created", "system_fingerprint"];
 
-/// The operations that have a target and nothing else.
+/// The operations that have a target but no arguments.
 const WITHOUT_ARGUMENTS: [Action; 10] = [
     Action::Dns,
     Action::Connect,

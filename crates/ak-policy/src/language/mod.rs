@@ -1,4 +1,4 @@
-//! The policy language: TOML and JSON texts to one model.
+//! The policy language: reads TOML and JSON texts into one model.
 
 mod budgets;
 mod capability;
@@ -30,33 +30,32 @@ pub use profile::profile_path;
 pub(crate) use reader::{Node, ReadResult, Table};
 use sections::{SECTIONS, Sections};
 
-/// How deep profiles may include profiles.
+/// The most levels of profiles that include profiles.
 const INCLUDE_DEPTH_MAX: usize = 16;
-/// The most rules a policy may have, its included profiles' among them.
+/// The most rules of a policy, including those of its included profiles.
 pub const RULES_MAX: usize = 100_000;
 
-/// Reads included profiles, so that this crate never opens a file.
+/// Reads profiles that a policy includes; implemented by the host, so that this crate opens no files.
 pub trait Loader {
     /// Reads the profile `name`, as written in a text whose directory is `base_dir`.
     ///
-    /// # Errors
-    /// Why the profile cannot be read, for the error message.
+    /// A message that says why the profile cannot be read, which becomes part of the policy error.
     fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String>;
 }
 
-/// An included profile.
+/// A profile that a policy includes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Included {
-    /// What tells this profile from every other: its absolute path. A profile is read once, however often it
-    /// is included.
+    /// The absolute path of the profile, which identifies it: a profile is read only once, however often it is
+    /// included.
     pub identity: String,
-    /// Its text.
+    /// The text of the profile.
     pub text: String,
-    /// The absolute directory that `./` in it stands for.
+    /// The absolute directory that `./` in the text stands for.
     pub base_dir: Option<String>,
 }
 
-/// For texts that include nothing but built-in profiles.
+/// A loader for texts that include only built-in profiles.
 struct NoIncludes;
 
 impl Loader for NoIncludes {
@@ -69,7 +68,7 @@ impl Loader for NoIncludes {
 const KEYS: [&str; 8] =
     ["version", "profiles", "denial_detail", "capability", "rule", "limit", "label", "agent"];
 
-/// Reads a policy text and all it includes.
+/// Reads a policy text and all profiles that it includes.
 pub(crate) fn read(
     text: &str,
     base_dir: Option<&str>,
@@ -80,7 +79,7 @@ pub(crate) fn read(
     Ok(reading.model)
 }
 
-/// Reads a policy that is a value already, whatever its length as a text.
+/// Reads a policy that is already a value, whatever the length of its text.
 pub(crate) fn read_value(value: &Value) -> Result<Model, PolicyError> {
     let text = value.to_json();
     let mut reading = Reading::new(&NoIncludes);
@@ -92,17 +91,17 @@ pub(crate) fn read_value(value: &Value) -> Result<Model, PolicyError> {
 struct Reading<'l> {
     loader: &'l dyn Loader,
     model: Model,
-    /// Whether what can never work is refused. A policy that an earlier version took comes back as it was.
+    /// Whether to reject what can never work. Not for a saved policy, which an earlier version may have accepted.
     strict: bool,
-    /// The ids of written rules.
+    /// The ids of rules and limits so far.
     ids: BTreeSet<Text>,
-    /// The profiles that are being read, outermost first.
+    /// The profiles being read, outermost first.
     including: Vec<String>,
-    /// The profiles that were read.
+    /// The profiles that were read or are being read.
     included: BTreeSet<String>,
 }
 
-/// Why a text cannot be read: a fault in this text, or in one that it includes.
+/// Why a text cannot be read: a fault in it, or an error in a profile that it includes.
 enum ParseError {
     Here(Fault),
     Included(PolicyError),
@@ -207,7 +206,7 @@ impl<'l> Reading<'l> {
         Ok(())
     }
 
-    /// Ids are distinct, except where a rule stands twice word for word.
+    /// Requires ids to be distinct. Ids that are digests of rules may repeat, when a rule occurs twice.
     fn check_id(&mut self, id: &Text, node: &Node<'_>) -> ReadResult<()> {
         if id.starts_with("rule:") || self.ids.insert(id.clone()) {
             return Ok(());
@@ -248,7 +247,8 @@ impl<'l> Reading<'l> {
     }
 }
 
-/// Refuses sections that a pattern of agents would have and nobody would be held to: they are read by name.
+/// Rejects sections for a pattern of agents, other than `budgets`: they are looked up by exact name and would never
+/// apply.
 fn check_pattern(agent: &str, table: &Table<'_>) -> ReadResult<()> {
     let section = SECTIONS.iter().filter(|name| **name != "budgets").find_map(|name| table.find(name));
     match section.filter(|_| agent.contains('*')) {
@@ -260,7 +260,7 @@ fn check_pattern(agent: &str, table: &Table<'_>) -> ReadResult<()> {
     }
 }
 
-/// The tables of an array under a key; an absent one has none.
+/// The tables of an array under a key; none when the key is absent.
 fn array<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }

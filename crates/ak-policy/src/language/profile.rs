@@ -1,9 +1,9 @@
-//! Where an included profile stands.
+//! Finds the path of an included profile.
 
 use alloc::{string::String, vec::Vec};
 
-/// The absolute path of the profile `name`, as written in a text whose directory is `base_dir`: without `.` and `..`, by the
-/// text of the path alone. None for a relative one in a text that has no directory.
+/// The absolute path of the profile `name`, as written in a text whose directory is `base_dir`. `.` and `..` are
+/// resolved on the text alone. `None` for a relative name in a text without a directory.
 pub fn profile_path(base_dir: Option<&str>, name: &str) -> Option<String> {
     let base = if name.starts_with('/') { "" } else { base_dir? };
     let mut names: Vec<&str> = Vec::new();

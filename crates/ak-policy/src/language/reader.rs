@@ -1,4 +1,4 @@
-//! Typed access to a document, with faults that say where and what instead.
+//! Typed access to a document, with errors that give the place and a suggestion.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -10,14 +10,14 @@ pub(super) use super::document::Fault;
 use super::hint::did_you_mean;
 use crate::pattern::PatternError;
 
-/// A value of the document, and its place.
+/// A value of the document with its place.
 #[derive(Clone)]
 pub(crate) struct Node<'a> {
     pub(crate) value: &'a Value,
     at: Pointer,
 }
 
-/// A table of the document whose keys are known to be allowed.
+/// A table of the document, whose keys are all allowed.
 pub(crate) struct Table<'a> {
     object: &'a Object,
     at: Pointer,
@@ -34,7 +34,7 @@ impl<'a> Node<'a> {
         Fault { at: self.at.clone(), key: false, message: message.into(), hint: None }
     }
 
-    /// A fault about the member's name.
+    /// A fault in the member's name.
     pub(crate) fn key_fault(&self, message: impl Into<String>) -> Fault {
         Fault { key: true, ..self.fault(message) }
     }
@@ -51,7 +51,7 @@ impl<'a> Node<'a> {
         self.fault(alloc::format!("expected {wanted}, found {found}"))
     }
 
-    /// A table with no other than the allowed keys.
+    /// The value as a table that has only allowed keys.
     pub(crate) fn table(&self, allowed: &[&str]) -> ReadResult<Table<'a>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
         for name in object.keys() {
@@ -69,7 +69,7 @@ impl<'a> Node<'a> {
         Fault { at, key: true, message: alloc::format!("unknown key '{name}'"), hint }
     }
 
-    /// The members of a table whose keys are free.
+    /// The members of a table with arbitrary keys.
     pub(crate) fn members(&self) -> ReadResult<Vec<(&'a Text, Node<'a>)>> {
         let object = self.value.as_object().ok_or_else(|| self.wrong("a table"))?;
         Ok(object.iter().map(|(name, value)| (name, self.child(name.clone(), value))).collect())
@@ -80,7 +80,7 @@ impl<'a> Node<'a> {
         Ok(array.iter().enumerate().map(|(at, value)| self.child(alloc::format!("{at}"), value)).collect())
     }
 
-    /// The items of an array, or the one value that stands in its place.
+    /// The items of a non-empty array, or the value itself when it is not an array.
     pub(crate) fn one_or_many(&self) -> ReadResult<Vec<Node<'a>>> {
         let items = if self.value.as_array().is_some() { self.items()? } else { alloc::vec![self.clone()] };
         if items.is_empty() { Err(self.fault("array is empty")) } else { Ok(items) }
@@ -92,13 +92,13 @@ impl<'a> Node<'a> {
         Node { value, at }
     }
 
-    /// A string that is not empty.
+    /// The value as a string that is not empty.
     pub(crate) fn text(&self) -> ReadResult<&'a str> {
         let text = self.any_text()?;
         if text.is_empty() { Err(self.fault("string is empty")) } else { Ok(text) }
     }
 
-    /// A string that may be empty.
+    /// The value as a string that may be empty.
     pub(crate) fn any_text(&self) -> ReadResult<&'a str> {
         self.value.as_str().ok_or_else(|| self.wrong("a string"))
     }
@@ -111,13 +111,13 @@ impl<'a> Node<'a> {
         self.value.as_number().copied().ok_or_else(|| self.wrong("a number"))
     }
 
-    /// An integer that is not negative.
+    /// The value as an integer that is not negative.
     pub(crate) fn unsigned(&self) -> ReadResult<u64> {
         let number = self.number()?;
         number.as_u64().ok_or_else(|| self.fault("expected a whole number that is not negative"))
     }
 
-    /// One of several names.
+    /// The option whose name the value is.
     pub(crate) fn choice<T: Copy>(&self, options: &[T], name: impl Fn(T) -> &'static str) -> ReadResult<T> {
         let text = self.text()?;
         let found = options.iter().copied().find(|option| name(*option) == text);
@@ -126,7 +126,7 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// A fault about a name that is none of those known.
+    /// A fault about a name that is not one of the known ones.
     pub(crate) fn unknown(&self, text: &str, known: &[&str]) -> Fault {
         Fault {
             hint: Some(did_you_mean(text, known)),
@@ -162,7 +162,7 @@ impl Fault {
     }
 }
 
-/// The fault of a pattern that cannot be read, with its hint.
+/// The fault of an invalid pattern, with its hint.
 pub(super) fn pattern_fault(node: &Node<'_>, error: PatternError) -> Fault {
     let fault = node.fault(error.to_string());
     let written = node.value.as_str().filter(|_| error == PatternError::NotAbsolute);

@@ -1,4 +1,4 @@
-//! `[[rule]]` tables.
+//! Reads `[[rule]]` tables.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::model::window::Window;
 use crate::pattern::{PathGlob, Pattern, PatternError, parse_agent};
 use crate::target::Target;
 
-/// The longest rule id, in bytes: the length that a leaf of the audit log has room for.
+/// The most bytes of a rule's id, which is what a leaf of the audit log has room for.
 pub(crate) const ID_BYTES_MAX: usize = 255;
 
 const KEYS: [&str; 10] =
@@ -49,12 +49,12 @@ pub(crate) fn rule(node: &Node<'_>, base: Option<&str>) -> ReadResult<Rule> {
     Ok(rule)
 }
 
-/// Reads a `follow`, whose one value is `beneath`.
+/// Reads a `follow`, whose only value is `beneath`.
 pub(crate) fn follows(node: &Node<'_>) -> ReadResult<bool> {
     node.choice(&[FOLLOW_BENEATH], |text| text).map(|_| true)
 }
 
-/// An id that is the same wherever the rule stands.
+/// An id that depends only on the content of the rule.
 fn anonymous_id(rule: &Rule) -> Text {
     let digest = alloc::format!("{}", rule.body().digest());
     alloc::format!("rule:{}", digest.get(..16).unwrap_or(&digest)).into()
@@ -72,7 +72,7 @@ pub(crate) fn id(node: &Node<'_>) -> ReadResult<Text> {
     Ok(text.into())
 }
 
-/// One operation text of a rule.
+/// One text of a rule's `operation`.
 pub(crate) struct Operation<'a> {
     node: Node<'a>,
     pub(crate) actions: Actions,
@@ -104,14 +104,14 @@ pub(crate) fn operations<'a>(node: &Node<'a>) -> ReadResult<Vec<Operation<'a>>> 
     node.one_or_many()?.into_iter().map(operation).collect()
 }
 
-/// The operations that are done to such targets: a family such as `*` means those alone.
+/// The operations that act on targets of the patterns' kinds; a family such as `*` means only those.
 pub(crate) fn fitting(operations: &[Operation<'_>], targets: &[Pattern]) -> Actions {
     let actions = operations.iter().fold(Actions::NONE, |all, operation| all.union(operation.actions));
     let fits = |action: &Action| targets.iter().any(|target| target.fits(action.kind()));
     actions.iter().filter(fits).collect()
 }
 
-/// Reads a `target`. Every pattern must fit an operation, and every operation that is named must fit a
+/// Reads a `target`. Every pattern must fit an operation, and every operation that is not a family must fit a
 /// pattern.
 pub(crate) fn targets(
     node: &Node<'_>,
@@ -174,7 +174,7 @@ fn target(item: &Node<'_>, kinds: &[TargetKind], base: Option<&str>) -> ReadResu
     Pattern::parse(kind, text, base).map_err(|error| pattern_fault(item, error))
 }
 
-/// The kind of target that a text is about, by its form or else by what the operations are done to.
+/// The kind of target that a text names, by its form or else by the only kind the operations act on.
 fn kind_of(text: &str, kinds: &[TargetKind]) -> Option<TargetKind> {
     let endpoint = |name: &str| {
         if name.trim_start_matches("[").contains(':') { TargetKind::Endpoint } else { TargetKind::Host }

@@ -1,4 +1,4 @@
-//! The sections, of the whole policy and of one agent.
+//! Reads the sections of the whole policy and of one agent.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -13,15 +13,15 @@ use crate::model::rule::{Effect, Rule, shortened_id};
 use crate::model::settings::{NameList, Settings};
 use crate::pattern::{Glob, PathGlob, Pattern, PatternError, parse_agent};
 
-/// The sections that a policy and an agent's part of it may have.
+/// The sections that a policy, and an agent's part of it, may have.
 pub(crate) const SECTIONS: [&str; 10] =
     ["fs", "net", "dns", "http", "tools", "wasm", "infer", "inference", "spawn", "budgets"];
 
-/// Collects what sections say.
+/// Collects the rules and settings of sections.
 pub(crate) struct Sections<'a> {
     pub(crate) rules: Vec<Rule>,
     pub(crate) settings: Settings,
-    /// The agent whose sections these are; `None` for those of everyone.
+    /// The agent that the sections are for; `None` for sections of everyone.
     pub(crate) agent: Option<&'a str>,
     base: Option<&'a str>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Sections<'a> {
 type Reader<'a> = fn(&mut Sections<'a>, &Node<'_>) -> ReadResult<()>;
 
 impl<'a> Sections<'a> {
-    /// Reads the sections that stand in a table.
+    /// Reads the sections in a table.
     pub(crate) fn read(table: &Table<'_>, agent: Option<&'a str>, base: Option<&'a str>) -> ReadResult<Self> {
         let mut sections = Self { rules: Vec::new(), settings: Settings::default(), agent, base };
         let readers: [(&str, Reader<'a>); 10] = [
@@ -211,7 +211,7 @@ impl<'a> Sections<'a> {
         Ok(())
     }
 
-    /// One rule for each pattern in the list that stands under the last part of `id`.
+    /// Adds one rule for each pattern in the list whose key is the last part of `id`.
     fn patterns(
         &mut self,
         table: &Table<'_>,
@@ -252,8 +252,8 @@ impl<'a> Sections<'a> {
     }
 }
 
-/// `fs.read:/app/**`, `agent.crew/writer.fs.read:/app/**`; what is too long for an id is cut and told apart
-/// by its digest.
+/// The id of a section's rule: `fs.read:/app/**`, `agent.crew/writer.fs.read:/app/**`. A text too long for an id is
+/// cut, and made distinct by its digest.
 fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
     let id = match agent {
         Some(agent) => alloc::format!("agent.{agent}.{section}:{text}"),
@@ -265,7 +265,7 @@ fn section_id(agent: Option<&str>, section: &str, text: &str) -> Text {
     shortened_id(&id, ak_json::sha256(id.as_bytes()))
 }
 
-/// The strings under a key; an absent one has none.
+/// The strings under a key; none when the key is absent.
 fn list<'v>(table: &Table<'v>, key: &str) -> ReadResult<Vec<Node<'v>>> {
     table.find(key).map(|node| node.items()).transpose().map(Option::unwrap_or_default)
 }
@@ -287,7 +287,8 @@ fn unknown_method(item: &Node<'_>, method: &str) -> super::document::Fault {
     item.unknown(method, &methods)
 }
 
-/// What `[net] deny` forbids: `HOST`, `dns:HOST[:PORTS]`, `ip:RANGE[:PORTS]`; without ports, on every one.
+/// Reads an item of `[net] deny`: `HOST`, `dns:HOST[:PORTS]`, `ip:RANGE[:PORTS]`; without ports all ports are
+/// forbidden.
 fn net_deny(item: &Node<'_>) -> ReadResult<Vec<Pattern>> {
     let text = item.text()?;
     let parse = |kind, text: &str| Pattern::parse(kind, text, None);

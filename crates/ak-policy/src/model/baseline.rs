@@ -1,4 +1,4 @@
-//! The built-in profile `baseline`: nothing that reaches outside.
+//! The built-in profile `baseline`, which permits nothing that reaches outside the kernel.
 
 use alloc::vec::Vec;
 
@@ -6,10 +6,10 @@ use crate::action::{Action, Actions};
 use crate::model::rule::{Effect, Rule, Source};
 use crate::pattern::{Glob, Pattern};
 
-/// The pure tools that are shipped with the kernel.
+/// The tools without side effects that are shipped with the kernel.
 const PURE_TOOLS: [&str; 2] = ["add", "concat"];
 
-/// One's own heap objects, one's own audit entries, and the pure tools.
+/// The rules of the profile: an agent's own heap objects, its own audit entries, and the pure tools.
 pub(crate) fn rules() -> Vec<Rule> {
     let rule = |id: &str, actions: &[Action], patterns: Vec<Pattern>, owned: bool| {
         let mut rule =

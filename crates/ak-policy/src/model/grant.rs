@@ -11,8 +11,8 @@ use crate::counters::rate::Rate;
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// A grant's identity: the digest of name, resource and methods. Tables that say the same of these are one
-/// grant, whatever lifetime and rate they give it.
+/// Identifies a grant: the digest of its name, resource and methods. Tables that agree in these are one grant,
+/// whatever lifetime and rate they give it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GrantId(pub(crate) Digest);
 
@@ -29,7 +29,7 @@ impl fmt::Debug for GrantId {
     }
 }
 
-/// A `[[capability]]` table.
+/// A `[[capability]]` table of a policy: a permit with a lifetime and a rate.
 #[derive(Clone, Debug)]
 pub struct Grant {
     pub(crate) id: GrantId,
@@ -40,12 +40,12 @@ pub struct Grant {
     scope: Object,
     /// The table in canonical form.
     pub(crate) table: Value,
-    /// The identities that earlier versions gave it, which held lifetime and rate too.
+    /// The identities that earlier versions gave the grant: digests that included lifetime and rate.
     pub(crate) former: Vec<GrantId>,
 }
 
 impl Grant {
-    /// `scope` holds name, resource and methods in canonical form.
+    /// A grant whose `scope` holds name, resource and methods in canonical form.
     pub(crate) fn new(name: Text, scope: Object, ttl_us: Option<u64>, rate: Option<Rate>) -> Self {
         let id = GrantId(canonical::sorted(&Value::Object(scope.clone())).digest());
         let table = table(&scope, ttl_us, rate);
@@ -53,7 +53,7 @@ impl Grant {
         Self { id, name, ttl_us, rate, scope, table, former }
     }
 
-    /// Takes what another table says of the same grant: of two numbers the lower.
+    /// Merges another table of the same grant: the shorter lifetime and the lower rate count.
     pub(crate) fn merge(&mut self, other: &Grant) {
         self.ttl_us = [self.ttl_us, other.ttl_us].into_iter().flatten().min();
         self.rate = [self.rate, other.rate].into_iter().flatten().reduce(Rate::lower);
@@ -64,7 +64,7 @@ impl Grant {
         self.former.dedup();
     }
 
-    /// The identity, which reloading does not change.
+    /// The identity, which stays the same when the policy is reloaded.
     pub fn id(&self) -> GrantId {
         self.id
     }
@@ -74,19 +74,19 @@ impl Grant {
         &self.name
     }
 
-    /// How long the grant lasts from the moment it was first loaded, in µs; `None` is for ever.
+    /// How long the grant lasts from its first load, in µs; `None` means for ever.
     pub fn ttl_us(&self) -> Option<u64> {
         self.ttl_us
     }
 
-    /// How often the grant may be used.
+    /// How often the grant may be used; `None` means without limit.
     pub fn rate(&self) -> Option<Rate> {
         self.rate
     }
 }
 
 impl PartialEq for Grant {
-    /// Whether both tables say the same.
+    /// Whether the canonical tables are equal.
     fn eq(&self, other: &Self) -> bool {
         self.table == other.table
     }
@@ -106,30 +106,31 @@ fn table(scope: &Object, ttl_us: Option<u64>, rate: Option<Rate>) -> Value {
     canonical::sorted(&Value::Object(table))
 }
 
-/// The state of a grant at a time.
+/// Whether a grant can be used now: alive, expired or rate-limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantState {
-    /// It can.
+    /// The grant can be used now.
     Alive,
-    /// Its time is over.
+    /// The grant's lifetime is over.
     Expired,
-    /// Its rate is used up for now.
+    /// The grant's rate is used up for now.
     RateLimited {
-        /// When it can be used again, in µs from now.
+        /// When the grant can be used again, in µs from now.
         retry_after_us: u64,
     },
 }
 
-/// Gives the state of grants to a decision.
+/// Tells a decision the state of grants.
 pub trait GrantClock {
-    /// The grant's state now. Its lifetime runs on the upper bound of the elapsed time, its rate on the lower.
+    /// The grant's state now. Its lifetime is measured on the upper bound of the elapsed time, its rate on the
+    /// lower.
     fn state(&self, grant: &Grant, now: Elapsed) -> GrantState;
 
-    /// How long the grant will last yet, in µs; `None` is for ever.
+    /// The remaining lifetime of the grant in µs; `None` means for ever.
     fn remaining_us(&self, grant: &Grant, now: Elapsed) -> Option<u64>;
 }
 
-/// A clock on which every grant was loaded now and is unused, for decisions outside a running kernel.
+/// A clock on which every grant was loaded just now and is unused, for decisions outside a running kernel.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FreshGrants;
 
@@ -146,7 +147,7 @@ impl GrantClock for FreshGrants {
     }
 }
 
-/// The tables of all grants, in the order of their identities.
+/// The tables of all grants, in the order of `grants`.
 pub(crate) fn tables(grants: &[Grant]) -> Value {
     Value::from(grants.iter().map(|grant| grant.table.clone()).collect::<Vec<_>>())
 }

@@ -1,4 +1,4 @@
-//! The labels of results by their source: `[[label]]`.
+//! Labels that a policy gives to results by their source: `[[label]]`.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -15,17 +15,17 @@ use crate::target::Target;
 pub(crate) struct LabelRule {
     pub(crate) source: Pattern,
     pub(crate) pointer: Pointer,
-    /// `None` leaves the integrity as it is.
+    /// `None` leaves the integrity unchanged.
     pub(crate) integrity: Option<Integrity>,
     pub(crate) secrecy: BTreeSet<Text>,
 }
 
-/// The labels of what a source gives.
+/// The labels that a policy gives to data from one source, for the whole and for parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceLabels {
-    /// The label of the whole.
+    /// The labels of the whole.
     pub whole: Labels,
-    /// Parts that are worth something else, outermost first: the label of all at and below the pointer.
+    /// Parts with labels of their own, outermost first; the labels hold for everything at and below the pointer.
     pub parts: Vec<(Pointer, Labels)>,
 }
 
@@ -65,10 +65,10 @@ impl LabelRule {
     }
 }
 
-/// The labels of what `source` gives: those of every `[[label]]` that matches it.
+/// The labels of data from `source`, combined from every `[[label]]` that matches it.
 ///
-/// Without one that speaks of integrity, what a tool, a model or the network gives is untrusted. Where
-/// several speak of the same part, untrusted wins and secrets add up.
+/// Unless a matching label says otherwise, data from tools, models and URLs is untrusted. Where several labels are
+/// for the same part, untrusted wins and secrets add up.
 pub(crate) fn labels_of(rules: &[LabelRule], source: &Target) -> SourceLabels {
     let default = match source {
         Target::Tool(_) | Target::Url(_) | Target::Model(_) => Labels::untrusted(),
@@ -81,7 +81,7 @@ pub(crate) fn labels_of(rules: &[LabelRule], source: &Target) -> SourceLabels {
         | Target::Type(_)
         | Target::Audit(_) => Labels::default(),
     };
-    // What a source is matched by is no grant: read widely what restricts, narrowly what trusts.
+    // Doubt about a match must not raise trust: labels that restrict are read widely, labels that trust narrowly.
     let speaks = |rule: &&LabelRule| {
         let reading = match rule.integrity {
             Some(Integrity::Trusted) => Reading::Narrow,
@@ -112,7 +112,7 @@ pub(crate) fn labels_of(rules: &[LabelRule], source: &Target) -> SourceLabels {
 }
 
 impl SourceLabels {
-    /// The label of the part that the pointer names.
+    /// The labels of the part that the pointer names.
     pub fn at(&self, pointer: &Pointer) -> &Labels {
         let around = self.parts.iter().rev().find(|(part, _)| pointer.starts_with(part));
         around.map_or(&self.whole, |(_, labels)| labels)

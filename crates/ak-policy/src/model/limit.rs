@@ -14,24 +14,24 @@ use crate::condition::Selector;
 use crate::counters::rate::Period;
 use crate::pattern::{DECISION_STEPS_MAX, Meter};
 
-/// A limit's identity: the digest of its id and of what it counts. Usage belongs to it, whatever the numbers are;
-/// where a limit counts by agent, to it and the agent.
+/// Identifies a limit: the digest of its id and of what it counts, without its numbers. Usage is kept under this
+/// identity; a limit that counts by agent has one identity for each agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LimitId(pub(crate) Digest);
 
-/// What a request adds to a limit.
+/// How the amount that a request adds to a limit is determined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
-    /// One.
+    /// Each request counts 1.
     Count,
-    /// The sum of the numbers that a pointer selects.
+    /// The sum of the numbers in the arguments that a pointer selects.
     Sum(Selector),
-    /// What is used of a budget: set aside before the work, settled at what it really was.
+    /// Usage of a budget dimension: reserved before the work, settled at the actual usage.
     Usage(Dimension),
 }
 
 impl Measure {
-    /// How a `sum` names it.
+    /// The text of a limit's `sum`; empty for a count.
     fn to_text(&self) -> String {
         match self {
             Self::Count => String::new(),
@@ -41,26 +41,26 @@ impl Measure {
     }
 }
 
-/// What a `sum` over usage begins with.
+/// The prefix of a `sum` over usage.
 pub(crate) const USAGE_PREFIX: &str = "usage:";
-/// What a `sum` over usage can be about.
+/// The dimensions that a `sum` over usage accepts.
 pub(crate) const USAGE_DIMENSIONS: [Dimension; 2] = [Dimension::Tokens, Dimension::CostMicroUsd];
 
 /// A compiled `[[limit]]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Limit {
     pub(crate) id: LimitId,
-    /// Which requests count.
+    /// Selects the requests that count.
     pub(crate) scope: Rule,
     measure: Measure,
-    /// Whether each agent has a count of its own.
+    /// Whether each agent has its own count.
     by_agent: bool,
     max: Amount,
     pub(crate) per_us: u64,
     pub(crate) table: Value,
 }
 
-/// What one request adds to one limit.
+/// The amount that one request adds to one limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
     pub(crate) limit: LimitId,
@@ -68,41 +68,41 @@ pub struct Charge {
     pub(crate) amount: Amount,
     pub(crate) max: Amount,
     pub(crate) per_us: u64,
-    /// The dimension of usage that the amount is settled by.
+    /// The dimension whose usage settles the amount; `None` keeps the amount as it is.
     pub(crate) usage: Option<Dimension>,
 }
 
 /// Why a request does not pass a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// The limit would be exceeded.
+    /// The request would exceed the limit.
     #[error("limit '{id}': {requested} requested, {used} used of {max}")]
     Exceeded {
         /// The limit's id.
         id: Text,
-        /// The most that may be used in its period.
+        /// The most that may be used within the limit's period.
         max: Amount,
-        /// What is used or reserved.
+        /// What is used within the period or reserved.
         used: Amount,
-        /// What was asked.
+        /// The amount requested.
         requested: Amount,
     },
-    /// What the limit sums up is missing, no number, negative or too large to count. Of a limit on usage: it is
-    /// not among what is set aside.
+    /// The value to sum up is missing, not a number, negative or too large to count; for a limit on usage, the
+    /// dimension is not among the reserved amounts.
     #[error("limit '{id}': '{pointer}' is not an amount")]
     NotAnAmount {
         /// The limit's id.
         id: Text,
-        /// Where the amount should stand; `usage:tokens` and the like for usage.
+        /// The pointer to the missing amount, or `usage:tokens` and the like for a limit on usage.
         pointer: String,
     },
-    /// To tell what the request adds takes more steps than a decision has.
+    /// Determining the charges takes more steps than a decision may take.
     #[error("to tell which limits a request falls under takes more than {DECISION_STEPS_MAX} steps")]
     TooManySteps,
 }
 
 impl Limit {
-    /// Whether it counts what is used of a budget.
+    /// Whether the limit counts usage of a budget.
     pub(crate) fn is_of_usage(&self) -> bool {
         matches!(self.measure, Measure::Usage(_))
     }
@@ -118,15 +118,15 @@ impl Limit {
         &self.scope.id
     }
 
-    /// The identity that earlier versions gave it, which held its numbers too.
+    /// The identity that earlier versions gave the limit: a digest that included its numbers.
     pub(crate) fn former(&self) -> LimitId {
         LimitId(self.table.digest())
     }
 
-    /// What a request with these arguments adds, for which so much is set aside: of several agents one charge
-    /// each where the limit counts by agent, else one.
+    /// The charges of a request with these arguments, for which `amounts` are reserved in budgets: one for each of
+    /// `agents` where the limit counts by agent, else one.
     ///
-    /// `agents` are those of the asking agent's lineage that the limit is about.
+    /// `agents` are the members of the asking agent's lineage that the limit applies to.
     pub(crate) fn charges(
         &self,
         args: Option<&Value>,
@@ -165,7 +165,8 @@ impl LimitId {
     }
 }
 
-/// The sum of all selected numbers; `None` when nothing is selected, or something that is no amount.
+/// The sum of all selected numbers; `None` when the selector finds nothing, or finds something that is not an
+/// amount.
 fn sum(selector: &Selector, args: Option<&Value>, meter: &Meter) -> Option<Amount> {
     let mut sum = None;
     let mut sound = true;
@@ -182,7 +183,7 @@ fn sum(selector: &Selector, args: Option<&Value>, meter: &Meter) -> Option<Amoun
     sum.filter(|_| sound)
 }
 
-/// The table without its numbers: what usage belongs to.
+/// The table without its numbers, whose digest identifies the usage.
 fn counted(scope: &Rule, measure: &Measure, by_agent: bool) -> Object {
     let mut table = Object::new();
     if !scope.agents.is_empty() {

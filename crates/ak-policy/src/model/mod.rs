@@ -1,4 +1,4 @@
-//! The model of a policy: what a policy text is read into, and its canonical form.
+//! The model of a policy, which policy texts are read into, and its canonical form.
 
 pub(crate) mod amount;
 pub(crate) mod baseline;
@@ -22,7 +22,7 @@ use limit::Limit;
 use rule::{Rule, Source, shortened_id};
 use settings::Settings;
 
-/// Everything a policy says.
+/// All contents of a policy.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) baseline: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// The settings of everyone, or of one agent.
+    /// The settings of everyone, or of one agent, to be changed.
     pub(crate) fn settings_of(&mut self, agent: Option<&str>) -> &mut Settings {
         match agent {
             Some(agent) => self.agents.entry(agent.into()).or_default(),
@@ -44,8 +44,8 @@ impl Model {
         }
     }
 
-    /// Brings everything into canonical order, in which the first rule that applies decides: forbids before
-    /// asks before permits, plain permits before those that hang on a grant.
+    /// Sorts everything into canonical order, in which the first rule that applies decides: forbids before asks
+    /// before permits, and plain permits before those of a grant. Also merges duplicates and makes ids distinct.
     pub(crate) fn finish(mut self) -> Self {
         if self.baseline {
             self.rules.extend(baseline::rules());
@@ -55,7 +55,7 @@ impl Model {
         if self.assign_distinct_ids() {
             self.sort_rules();
         }
-        // Tables of one name, resource and methods are one grant.
+        // Tables with the same name, resource and methods are one grant.
         self.grants.sort_by_key(|grant| grant.id);
         self.grants.dedup_by(|other, grant| {
             let is_same = grant.id == other.id;
@@ -76,11 +76,11 @@ impl Model {
         });
     }
 
-    /// Gives rules that share an id distinct ids. Sections name their rules by their text, so several can share one: `./x` in two
-    /// profiles, or the id of a written rule. In canonical form
-    /// no two rules share an id. Returns whether any was changed.
+    /// Gives rules that share an id distinct ids, and returns whether it changed any. A section names its rules by
+    /// their text, so two rules can share an id: `./x` in two profiles, or a text that is also the id of a
+    /// `[[rule]]`. In canonical form all ids are distinct.
     fn assign_distinct_ids(&mut self) -> bool {
-        // An id that is a digest of the rule tells rules apart already.
+        // An id that is a digest of its rule is distinct already.
         let is_named = |rule: &&mut Rule| rule.source == Source::Written && !rule.id.starts_with("rule:");
         let mut owners: BTreeMap<Text, usize> = BTreeMap::new();
         let limits = self.limits.iter().map(|limit| limit.id_text().clone());
@@ -96,7 +96,7 @@ impl Model {
         any
     }
 
-    /// The policy in canonical form, which is a policy text in JSON itself.
+    /// The canonical form, which is itself a policy text in JSON.
     pub(crate) fn to_value(&self) -> Value {
         let mut policy = Object::new();
         if !self.agents.is_empty() {

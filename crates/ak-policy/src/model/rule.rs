@@ -1,4 +1,4 @@
-//! Rules, the form into which sections, `[[rule]]` and `[[capability]]` tables are compiled.
+//! Rules, into which sections, `[[rule]]` and `[[capability]]` tables are compiled.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -16,22 +16,22 @@ use crate::model::window::Window;
 use crate::pattern::{Meter, PathGlob, Pattern, Reading};
 use crate::target::Target;
 
-/// What a rule does with the requests it applies to; the first that applies decides.
+/// What a rule does with requests that match: permit, ask or forbid. The first rule that applies decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// It must not happen.
+    /// The request is forbidden.
     Forbid,
-    /// Somebody with authority must approve first.
+    /// A person with authority must approve the request first.
     Ask,
-    /// It may happen.
+    /// The request is permitted.
     Permit,
 }
 
 impl Effect {
-    /// Every effect, the strongest first.
+    /// Every effect, the strongest first: forbid, ask, permit.
     pub const ALL: [Effect; 3] = [Self::Forbid, Self::Ask, Self::Permit];
 
-    /// The name in policies.
+    /// The effect's name in policies.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forbid => "forbid",
@@ -40,7 +40,7 @@ impl Effect {
         }
     }
 
-    /// How patterns of a rule with this effect are read.
+    /// How patterns of a rule with this effect are read when several readings are possible.
     pub(crate) const fn reading(self) -> Reading {
         match self {
             Self::Forbid | Self::Ask => Reading::Wide,
@@ -62,30 +62,30 @@ pub(crate) struct Rule {
     pub(crate) effect: Effect,
     pub(crate) actions: Actions,
     pub(crate) targets: Box<[RuleTarget]>,
-    /// The agents it applies to; empty is every agent.
+    /// The agents that the rule applies to; empty means every agent.
     pub(crate) agents: Box<[PathGlob]>,
-    /// When it applies; empty is always.
+    /// The times at which the rule applies; empty means always.
     pub(crate) windows: Box<[Window]>,
     pub(crate) when: Option<Condition>,
     pub(crate) unless: Option<Condition>,
     pub(crate) only: Option<Only>,
-    /// Whether it applies to what belongs to the asking agent alone.
+    /// Whether the rule applies only to targets that the asking agent owns.
     pub(crate) owned: bool,
-    /// Whether links of files are followed, as far as they stay beneath the root.
+    /// Whether symbolic links are followed as long as they stay beneath the root.
     pub(crate) follows: bool,
-    /// The grant whose clock and rate the permit hangs on.
+    /// The grant whose clock and rate restrict the permit.
     pub(crate) grant: Option<GrantId>,
     pub(crate) source: Source,
 }
 
-/// A pattern of a rule, and the directory that holds all it matches.
+/// A pattern of a rule, and the deepest directory that holds everything the pattern matches (only for paths).
 #[derive(Clone, Debug)]
 pub(crate) struct RuleTarget {
     pub(crate) pattern: Pattern,
     pub(crate) root: Option<Text>,
 }
 
-/// Which part of the policy a rule stands for.
+/// The part of the policy that a rule comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The built-in profile.
@@ -143,14 +143,15 @@ impl Rule {
         }
     }
 
-    /// Whether the rule's conditions let it apply; its pattern is checked already.
+    /// Checks whether the rule's agents, times and conditions let it apply; the caller has already matched its
+    /// pattern.
     pub(crate) fn applies(&self, context: RuleContext<'_>) -> Result<(), Mismatch> {
         if !self.agents.is_empty()
             && !self.agents.iter().any(|agent| agent.matches_within(context.agent, context.input.meter))
         {
             return Err(Mismatch::Agent);
         }
-        // Guests have what is written for them, and nothing that everybody has.
+        // The baseline does not apply to guests: only written rules permit them anything.
         if self.source == Source::Baseline && is_guest(context.agent) {
             return Err(Mismatch::Agent);
         }
@@ -161,8 +162,7 @@ impl Rule {
             return Err(Mismatch::Time);
         }
         let (when, unless) = self.quantifiers();
-        // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions
-        // are.
+        // An argument outside `only` makes a permit fail, and a forbid or ask apply whatever its conditions are.
         if let Some(only) = &self.only
             && !only.covers(context.input.args, context.input.meter)
         {
@@ -178,7 +178,7 @@ impl Rule {
         }
         match &self.unless {
             Some(condition) if condition.holds(context.input, unless) => Err(Mismatch::Unless),
-            // A forbid or ask that says nothing but `only` is about other arguments alone.
+            // A forbid or ask whose only condition is `only` applies to requests with other arguments alone.
             None if self.is_only_alone() => Err(Mismatch::Only),
             Some(_) | None => Ok(()),
         }
@@ -188,7 +188,7 @@ impl Rule {
         self.effect != Effect::Permit && self.only.is_some() && self.when.is_none()
     }
 
-    /// How many values must satisfy `when`, and how many `unless`.
+    /// How many of the selected values must satisfy `when`, and how many `unless`.
     fn quantifiers(&self) -> (Quantifier, Quantifier) {
         match self.effect {
             Effect::Permit => (Quantifier::Every, Quantifier::Some),
@@ -196,7 +196,7 @@ impl Rule {
         }
     }
 
-    /// Where in the arguments the answer of [`applies`](Self::applies) comes from.
+    /// The place in the arguments that determines the result of [`applies`](Self::applies), if there is one.
     pub(crate) fn witness(&self, context: RuleContext<'_>) -> Option<Pointer> {
         let (when, unless) = self.quantifiers();
         let by_only =
@@ -213,7 +213,7 @@ impl Rule {
         }
     }
 
-    /// Whether a target pattern matches, paid for.
+    /// Whether the rule's actions and one of its target patterns match; the meter counts the steps.
     pub(crate) fn matches_within(&self, action: Action, target: &Target, meter: &Meter) -> bool {
         let reading = self.effect.reading();
         let matches = |own: &RuleTarget| own.pattern.matches_within(action, target, reading, meter);
@@ -248,17 +248,17 @@ impl Rule {
     }
 }
 
-/// How a rule says that links are followed which stay beneath its root.
+/// The value of `follow` for a rule under which links that stay beneath its root are followed.
 pub(crate) const FOLLOW_BENEATH: &str = "beneath";
 
-/// The beginning of an id, told apart by a digest.
+/// The first 40 characters of an id, made distinct by 16 digits of a digest.
 pub(crate) fn shortened_id(id: &str, digest: Digest) -> Text {
     let digest = digest.to_string();
     let kept: String = id.chars().filter(|c| !c.is_control()).take(40).collect();
     alloc::format!("{kept}…{}", digest.get(..16).unwrap_or(&digest)).into()
 }
 
-/// Patterns as texts, literals as `{"literal": …}`, ascending.
+/// The patterns in ascending order: texts, and literals as `{"literal": …}`.
 pub(crate) fn targets_to_value(targets: &[RuleTarget]) -> Value {
     let mut patterns: Vec<_> = targets.iter().map(|target| &target.pattern).collect();
     patterns.sort();

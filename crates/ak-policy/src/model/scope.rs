@@ -39,13 +39,13 @@ fn read_as_tool(name: &str) -> ScopeError {
     ScopeError::Tool { name: name.into(), hint }
 }
 
-/// The methods that a name has, and the operations they stand for.
+/// The methods that a capability's name has, each with the operation it stands for.
 pub(crate) struct MethodTable<'n> {
     name: &'n str,
     pub(crate) methods: &'static [(&'static str, &'static str)],
 }
 
-/// Why a name, a resource and methods are not a valid scope.
+/// Why a name, a resource and methods do not form a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ScopeError {
     #[error(transparent)]
@@ -87,7 +87,7 @@ impl<'n> MethodTable<'n> {
         Self { name, methods }
     }
 
-    /// The operations of methods, `*` for all of them; without any, those of the only method there is.
+    /// The operations of the methods, `*` for all; without methods, the operation of the only method there is.
     pub(crate) fn actions(&self, methods: &[&str]) -> Result<Actions, ScopeError> {
         let all = || self.methods.iter().filter_map(|(_, action)| Actions::parse(action));
         match (methods, self.methods) {
@@ -138,7 +138,7 @@ pub(crate) fn patterns(name: &str, resource: &str, base: Option<&str>) -> Result
     }
 }
 
-/// `dns:HOST:PORTS` and `ip:RANGE:PORTS` for connections, `dns:HOST` for looking up.
+/// Reads `dns:HOST:PORTS` and `ip:RANGE:PORTS` for connections, `dns:HOST` for looking up.
 fn net(text: &str) -> Result<Vec<Pattern>, ScopeError> {
     let kind = match text.split_once(':') {
         Some(("dns", host)) if !host.contains(':') => TargetKind::Host,
@@ -146,7 +146,7 @@ fn net(text: &str) -> Result<Vec<Pattern>, ScopeError> {
         None => TargetKind::Host,
     };
     let pattern = Pattern::parse(kind, text, None)?;
-    // Who may connect to a host may look it up.
+    // An agent that may connect to a host may also look it up.
     let host = match &pattern {
         Pattern::Endpoint(EndpointPattern::Host(host, _)) => Some(Pattern::Host(host.clone())),
         _ => None,
@@ -154,7 +154,7 @@ fn net(text: &str) -> Result<Vec<Pattern>, ScopeError> {
     Ok([pattern].into_iter().chain(host).collect())
 }
 
-/// The operations that are done to what the patterns match.
+/// The given operations that act on targets of the kinds the patterns match.
 pub(crate) fn fitting(actions: Actions, patterns: &[Pattern]) -> Result<Actions, ScopeError> {
     let fits = |action: &Action| patterns.iter().any(|pattern| pattern.fits(action.kind()));
     let fitting: Actions = actions.iter().filter(fits).collect();

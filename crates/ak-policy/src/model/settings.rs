@@ -1,5 +1,5 @@
-//! Settings, the parts of a policy besides rules: budgets, the size of inferences, which modules and host calls WASM tools
-//! may use.
+//! Settings, the parts of a policy besides rules: budgets, the size of inferences, and which modules and host calls
+//! WASM tools may use.
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
@@ -12,28 +12,28 @@ use crate::canonical;
 use crate::counters::rate::Period;
 use crate::pattern::{Glob, PathGlob};
 
-/// Limits by dimension and period (`None` is for ever).
+/// Limits by dimension and period in µs (`None` means for ever).
 pub(crate) type Budgets = BTreeMap<(Dimension, Option<u64>), u64>;
 
-/// Settings of everyone, or of one agent.
+/// The settings of everyone, or of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// What all that are named use together.
+    /// Limits on what the agent and its descendants use together.
     pub(crate) budgets: Budgets,
-    /// What each of them may use.
+    /// Limits on what each of these agents uses by itself.
     pub(crate) each: Budgets,
-    /// Whom `each` names; `None` where there is no agent's name.
+    /// The pattern of the agents that `each` is for; `None` for the settings of everyone.
     pub(crate) named: Option<PathGlob>,
     pub(crate) infer_max_tokens: Option<u64>,
-    /// What may act at a provider of models; `Glob`s of the names that requests give it.
+    /// Patterns over the names of provider tools that requests may use, such as `web_search`.
     pub(crate) provider_tools: Vec<Glob>,
-    /// Whether requests may use and leave state at a provider of models.
+    /// Whether requests may use and leave state at a model provider.
     pub(crate) stateful: bool,
     pub(crate) wasm_modules: NameList,
     pub(crate) wasm_hostcalls: NameList,
 }
 
-/// Names that are allowed, and names that are not.
+/// Names that are allowed, and names that are denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NameList {
     /// `None` allows every name.
@@ -60,7 +60,7 @@ impl Settings {
         self.infer_max_tokens = Some(self.infer_max_tokens.map_or(max, |own| max.min(own)));
     }
 
-    /// Adds what another text says: of two numbers the lower, of two lists what stands in either.
+    /// Merges the settings of another text: the lower of two numbers, the union of two lists.
     pub(crate) fn merge(&mut self, other: Settings) {
         lower(&mut self.budgets, &other.budgets);
         lower(&mut self.each, &other.each);
@@ -74,7 +74,7 @@ impl Settings {
         self.wasm_hostcalls.merge(other.wasm_hostcalls);
     }
 
-    /// Inserts the sections in canonical form.
+    /// Inserts the settings as sections in canonical form.
     pub(crate) fn write(&self, object: &mut Object) {
         let mut budgets = budgets_to_value(&self.budgets);
         if !self.each.is_empty() {
@@ -112,7 +112,7 @@ impl Settings {
     }
 }
 
-/// Adds limits, of two for one dimension and period the lower.
+/// Adds limits; of two limits on one dimension and period the lower counts.
 pub(crate) fn lower(budgets: &mut Budgets, others: &Budgets) {
     for (key, max) in others {
         let own = budgets.entry(*key).or_insert(*max);
@@ -120,7 +120,7 @@ pub(crate) fn lower(budgets: &mut Budgets, others: &Budgets) {
     }
 }
 
-/// The limits of each dimension as its key has them: a number, a table with a period, or several.
+/// The limits as a `[budgets]` table holds them: for each dimension a number, a table with a period, or a list.
 fn budgets_to_value(budgets: &Budgets) -> Object {
     let mut object = Object::new();
     for dimension in Dimension::ALL {

@@ -7,21 +7,21 @@ const SECOND_US: u64 = 1_000_000;
 const MINUTE_US: u64 = 60 * SECOND_US;
 const DAY_MINUTES: u64 = 24 * 60;
 
-/// When a rule applies. All times are UTC.
+/// The times at which a rule applies, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Window {
     /// From one instant until before another, in µs since the Unix epoch.
     Between { from_us: u64, until_us: u64 },
-    /// On some days of the week, from one minute of the day until before another. Where the end is not behind
-    /// the beginning, the window lasts over midnight and belongs to the day it begins on.
+    /// On some days of the week, from one minute of the day until before another. When the end is not after the
+    /// beginning, the window lasts past midnight and belongs to the day on which it begins.
     Weekly { days: Days, from_minute: u16, until_minute: u16 },
 }
 
-/// Days of the week, Monday in the lowest bit.
+/// Days of the week as bits, Monday lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Days(u8);
 
-/// A text that is no time window.
+/// A text that is not a time window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a time window")]
 pub(crate) struct WindowError;
@@ -68,7 +68,7 @@ impl Window {
                 if from < until {
                     days.contains(day) && (from..until).contains(&minute)
                 } else {
-                    // Six days on is the weekday of yesterday.
+                    // The day six days ahead is the same weekday as yesterday.
                     days.contains(day) && minute >= from || days.contains(day + 6) && minute < until
                 }
             }
@@ -85,20 +85,20 @@ impl Days {
         for part in text.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (first, last) = (day(first)?, day(last)?);
-            // `Sat-Mon` goes on over the end of the week.
+            // `Sat-Mon` wraps around the end of the week.
             let length = (last + 7 - first) % 7;
             days |= (0..=length).fold(0, |set, step| set | 1 << ((first + step) % 7));
         }
         Ok(Self(days))
     }
 
-    /// Whether the day that many days after the epoch, a Thursday, is one of them.
+    /// Whether the set contains the weekday of a day, counted from the epoch, which was a Thursday.
     fn contains(self, days_since_epoch: u64) -> bool {
         self.0 & 1 << ((days_since_epoch + 3) % 7) != 0
     }
 }
 
-/// Reads `HH:MM`, up to `24:00`.
+/// Reads `HH:MM`, up to `24:00`, as minutes since midnight.
 fn minute_of_day(text: &str) -> Result<u16, WindowError> {
     let (hour, minute) = text.split_once(':').ok_or(WindowError)?;
     let (hour, minute) = (digits(hour, 2)?, digits(minute, 2)?);
@@ -110,7 +110,7 @@ fn minute_of_day(text: &str) -> Result<u16, WindowError> {
     }
 }
 
-/// Reads `YYYY-MM-DDTHH:MM:SSZ`.
+/// Reads `YYYY-MM-DDTHH:MM:SSZ` as µs since the Unix epoch.
 fn instant_us(text: &str) -> Result<u64, WindowError> {
     let (date, time) = text.strip_suffix('Z').and_then(|text| text.split_once('T')).ok_or(WindowError)?;
     let mut date = date.split('-');
@@ -138,7 +138,7 @@ fn instant_us(text: &str) -> Result<u64, WindowError> {
     Ok((((days * 24 + hour) * 60 + minute) * 60 + second) * SECOND_US)
 }
 
-/// Reads exactly so many decimal digits.
+/// Reads a number of exactly `width` decimal digits.
 fn digits(text: &str, width: usize) -> Result<u64, WindowError> {
     let plain = text.len() == width && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| plain).ok_or(WindowError)
@@ -172,7 +172,7 @@ impl Days {
     }
 }
 
-/// An instant in whole seconds, written as in RFC 3339.
+/// Writes an instant in µs since the Unix epoch in whole seconds, as in RFC 3339.
 struct Instant(u64);
 
 impl fmt::Display for Instant {

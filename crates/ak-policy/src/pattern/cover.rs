@@ -1,10 +1,10 @@
-//! Whether one pattern takes all that another takes. When in doubt it says no.
+//! Whether one pattern matches everything that another matches; `false` in doubt.
 
 use super::{EndpointPattern, Glob, HostPattern, Pattern};
 use crate::action::Action;
 
 impl Pattern {
-    /// Whether every target that `other` matches is matched by this one; `false` when that cannot be told.
+    /// Whether this pattern matches every target that `other` matches; `false` when that cannot be decided.
     pub(crate) fn covers(&self, other: &Pattern) -> bool {
         if self == other {
             return true;
@@ -30,7 +30,7 @@ impl Pattern {
             | (Self::Type(own), Self::Type(other))
             | (Self::Audit(own), Self::Audit(other)) => own.covers(other),
             (_, Self::Literal(literal)) => {
-                // The narrowest reading is the one that covers least.
+                // The narrow reading covers the least.
                 let action = Action::ALL.iter().find(|action| action.kind() == literal.0.kind());
                 action.is_some_and(|action| self.matches(*action, &literal.0, super::Reading::Narrow))
             }
@@ -40,7 +40,7 @@ impl Pattern {
 }
 
 impl Glob {
-    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
+    /// Whether this pattern matches every text that `other` matches; `false` when that cannot be decided.
     pub(crate) fn covers(&self, other: &Glob) -> bool {
         match other.as_literal() {
             Some(text) => self.matches(text),

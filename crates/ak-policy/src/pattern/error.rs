@@ -1,9 +1,9 @@
-//! Why a text is no pattern, and what to write instead.
+//! Why a text is not a pattern, and what to write instead.
 
 use super::limits::{DEEP_MAX, PATTERN_BYTES_MAX};
 use crate::target::TargetError;
 
-/// Why a text is no pattern.
+/// Why a text is not a pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PatternError {
     #[error("pattern is empty")]
@@ -45,7 +45,7 @@ pub(crate) enum PatternError {
 }
 
 impl PatternError {
-    /// What to write instead.
+    /// What to write instead; `None` when there is nothing useful to suggest.
     pub(crate) fn hint(self) -> Option<&'static str> {
         match self {
             Self::Escape => Some("write '\\\\' for a backslash"),

@@ -1,4 +1,4 @@
-//! Wildcards over one name.
+//! Patterns with wildcards over one name.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -9,22 +9,22 @@ use super::error::PatternError;
 use super::meter::{Meter, PIECE_STEPS, SEARCHED_BYTES_PER_STEP};
 use crate::target::{DEEP, STAR};
 
-/// A pattern over one name: `*` stands for any characters, `\` takes the next character literally.
+/// A pattern over one name: `*` stands for any characters, `\` makes the next character literal.
 ///
 /// Matching takes time linear in pattern and text: the pieces between the stars are searched for from left to
-/// right, and the leftmost place is always good enough.
+/// right, and taking the leftmost match of each piece never misses a match.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glob {
     head: Box<str>,
-    /// What stands behind the first star; `None` when there is no star.
+    /// The pieces after the first star; `None` without a star.
     rest: Option<Rest>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Rest {
-    /// The pieces between stars.
+    /// The non-empty pieces between stars.
     middle: Box<[Box<str>]>,
-    /// The piece behind the last star.
+    /// The piece after the last star.
     tail: Box<str>,
 }
 
@@ -37,7 +37,7 @@ impl Glob {
         Self::beginning("")
     }
 
-    /// Every text that begins so.
+    /// The pattern of every text that begins with `head`.
     pub(super) fn beginning(head: &str) -> Self {
         Self { head: head.into(), rest: Some(Rest::default()) }
     }
@@ -46,7 +46,7 @@ impl Glob {
         Self::parse_with(text, Ok)
     }
 
-    /// Parses, and puts every literal piece into its canonical form.
+    /// Parses a pattern whose literal pieces `canonical` puts into canonical form.
     pub(crate) fn parse_with(
         text: &str,
         canonical: impl Fn(String) -> Result<String, PatternError>,
@@ -83,11 +83,11 @@ impl Glob {
         true
     }
 
-    /// As [`matches`](Self::matches), paid for.
+    /// Like [`matches`](Self::matches), with the steps taken from the meter.
     pub(crate) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
         match &self.rest {
             Some(Rest { middle, tail }) if !middle.is_empty() => {
-                // Two ends are compared before the text between them is searched.
+                // Comparing the two ends is cheap, so it comes before searching the text between them.
                 let steps = 1 + middle.len() * PIECE_STEPS + text.len() / SEARCHED_BYTES_PER_STEP;
                 let ends = text.starts_with(&*self.head) && text.ends_with(&**tail);
                 meter.take(if ends { steps } else { 1 }) && ends && self.matches(text)
@@ -96,12 +96,12 @@ impl Glob {
         }
     }
 
-    /// The text behind the last star, or the whole text without one.
+    /// The text after the last star, or the whole text without a star.
     pub(super) fn tail(&self) -> &str {
         self.rest.as_ref().map_or(&self.head, |rest| &rest.tail)
     }
 
-    /// The text in which servers read the pattern: [`STAR`] stands for a star.
+    /// The text from which the pattern's readings are made, with [`STAR`] for each star.
     pub(super) fn reading_text(&self) -> String {
         let mut text = String::from(&*self.head);
         if let Some(Rest { middle, tail }) = &self.rest {
@@ -113,7 +113,7 @@ impl Glob {
         text
     }
 
-    /// The pattern that such a text stands for; a `**` in it is any characters too.
+    /// The pattern of a reading of such a text; [`DEEP`] also becomes a star.
     pub(super) fn of_reading(text: &str) -> Self {
         let mut pieces = text.split([STAR, DEEP]);
         let head = pieces.next().unwrap_or_default().into();
@@ -125,7 +125,7 @@ impl Glob {
         Self { head, rest }
     }
 
-    /// The text before the first star.
+    /// The text before the first star, or the whole text without a star.
     pub(crate) fn head(&self) -> &str {
         &self.head
     }
@@ -153,12 +153,12 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Whether a text says the same with and without wildcards and escapes.
+/// Whether a text contains neither wildcards nor escapes.
 pub(super) fn is_plain(text: &str) -> bool {
     !text.bytes().any(|byte| matches!(byte, b'*' | b'\\'))
 }
 
-/// Writes a text in which nothing is a wildcard.
+/// Writes a literal text, with its wildcards and backslashes escaped.
 pub(super) fn write_literal(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     if is_plain(text) {
         return f.write_str(text);
@@ -206,7 +206,7 @@ mod tests {
         assert!(!Glob::parse(&"*a".repeat(2_000)).unwrap().matches(&text));
     }
 
-    /// The obvious matcher, exponential.
+    /// The obvious matcher, which takes exponential time.
     fn naive(pattern: &[char], text: &[char]) -> bool {
         match pattern {
             [] => text.is_empty(),

@@ -1,10 +1,10 @@
-//! How long a pattern may be, and when a search in it is bounded.
+//! The limits of patterns, and from which length paths are searched in two passes.
 
-/// The longest pattern, in bytes.
+/// The most bytes of a pattern.
 pub(crate) const PATTERN_BYTES_MAX: usize = 8192;
 
-/// The most `**` of a pattern; neighbours count as one.
+/// The most `**` of a pattern; adjacent ones count as one.
 pub(crate) const DEEP_MAX: usize = 8;
 
-/// Shorter paths are searched at once; in longer ones the literal segments are looked for first.
+/// The length in bytes from which a path is first checked for the pattern's literal segments.
 pub(crate) const SEARCHED_BYTES_MIN: usize = 128;

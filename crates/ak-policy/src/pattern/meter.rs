@@ -1,26 +1,26 @@
-//! What matching may cost.
+//! Bounds the work of matching.
 //!
-//! Every pattern takes time linear in its target for each segment that it has behind a `**`. A policy has many
-//! patterns, a URL many readings, and whoever writes the target chooses the worst of them. So the work of one
-//! decision is counted, and ends at a limit: what could not be looked at counts against the request.
+//! A pattern takes time linear in its target for each segment that it has after a `**`. A policy has many patterns,
+//! a URL has many readings, and the author of a request can choose the worst target. So the steps of one decision
+//! are counted and limited; when they run out, the decision goes against the request.
 
 use core::cell::{Cell, OnceCell};
 
 use crate::steps::Steps;
 
-/// The most steps of matching in one decision; a request that would take more is forbidden. A step is
-/// about ten nanoseconds: a segment compared, or some bytes searched.
+/// The most steps of matching in one decision; a request that would take more is forbidden. A step takes about ten
+/// nanoseconds: it compares a segment, or searches a few bytes.
 pub(crate) const DECISION_STEPS_MAX: usize = 250_000;
-/// The most steps for one pattern outside a decision: of a capability, a label or a condition.
+/// The most steps for one pattern outside a decision: a pattern of a capability, a label or a condition.
 pub(crate) const PATTERN_STEPS_MAX: usize = 1 << 16;
 
-/// What a search costs for each piece between two stars, beside the bytes that are searched.
+/// The steps that searching for each piece between two stars takes, besides the searched bytes.
 pub(super) const PIECE_STEPS: usize = 8;
-/// How many bytes of a text are searched in a step.
+/// The bytes of a text that are searched in one step.
 pub(crate) const SEARCHED_BYTES_PER_STEP: usize = 4;
-/// How many bytes of a text are compared, or passed over, in a step.
+/// The bytes of a text that are compared or skipped in one step.
 pub(crate) const COMPARED_BYTES_PER_STEP: usize = 8;
-/// How many steps it takes to make one byte of a reading.
+/// The steps that making one byte of a reading takes.
 pub(super) const READ_STEPS_PER_BYTE: usize = 12;
 
 /// Counts the steps of matching patterns with one target.
@@ -28,20 +28,20 @@ pub(super) const READ_STEPS_PER_BYTE: usize = 12;
 pub(crate) struct Meter {
     of: usize,
     left: Cell<usize>,
-    /// Whether it has fewer steps than others of its kind, since those of the request run out.
+    /// Whether the request's remaining steps, fewer than the usual limit, bound this meter.
     is_short: bool,
     is_spent: Cell<bool>,
     segments: OnceCell<SegmentSet>,
 }
 
 impl Meter {
-    /// For all the patterns of one decision.
+    /// A meter for all the patterns of one decision.
     #[cfg(test)]
     pub(crate) fn of_decision() -> Self {
         Self::new(DECISION_STEPS_MAX)
     }
 
-    /// For one pattern.
+    /// A meter for one pattern.
     pub(crate) fn of_pattern() -> Self {
         Self::new(PATTERN_STEPS_MAX)
     }
@@ -51,21 +51,22 @@ impl Meter {
         Self { of: steps, left, is_short: false, is_spent, segments: OnceCell::new() }
     }
 
-    /// For so many steps, and no more than a request has left. Where that could not look at something before, it is spent.
+    /// A meter for `steps` steps, or for what the request has left if that is less. It is spent from the start when
+    /// an earlier decision on the request ran out of steps.
     pub(crate) fn within(steps: usize, request: Option<&Steps>) -> Self {
         let left = request.map_or(usize::MAX, Steps::left);
         let is_spent = Cell::new(request.is_some_and(Steps::is_spent));
         Self { is_short: left < steps, is_spent, ..Self::new(steps.min(left)) }
     }
 
-    /// Takes from a request what was taken here.
+    /// Subtracts the steps taken here from the request's steps, and marks these spent if they ran out here.
     pub(crate) fn settle(&self, request: Option<&Steps>) {
         if let Some(request) = request {
             request.take(self.of.saturating_sub(self.left.get()), self.is_short && self.is_spent());
         }
     }
 
-    /// Takes steps; `false` when not so many are left, and from then on.
+    /// Takes steps; returns `false` when too few are left, and from then on.
     pub(crate) fn take(&self, steps: usize) -> bool {
         match self.left.get().checked_sub(steps) {
             Some(left) if !self.is_spent.get() => {
@@ -84,12 +85,12 @@ impl Meter {
         self.left.get()
     }
 
-    /// Whether something was left undone.
+    /// Whether steps ran out, so that some work was not done.
     pub(crate) fn is_spent(&self) -> bool {
         self.is_spent.get()
     }
 
-    /// The segments of the target in all its readings, made when they are first asked for.
+    /// The segments of the target in all its readings, collected on first use.
     pub(super) fn segments<'t>(&self, texts: impl Iterator<Item = &'t str>) -> &SegmentSet {
         self.segments.get_or_init(|| {
             let mut set = SegmentSet([0; SEGMENT_WORDS]);
@@ -104,7 +105,7 @@ impl Meter {
 
 const SEGMENT_WORDS: usize = 256;
 
-/// Segments by a hash: tells of most that are not in it.
+/// A Bloom filter of segments: it recognises most segments that are not in the target.
 #[derive(Debug)]
 pub(super) struct SegmentSet([u64; SEGMENT_WORDS]);
 
@@ -122,13 +123,13 @@ impl SegmentSet {
     }
 }
 
-/// The two bits that stand for a segment, each by its word.
+/// The two bits of a segment, each as a word's index and a mask.
 fn places(segment: &str) -> [(usize, u64); 2] {
     let hash = hash(segment);
     [hash, hash >> 14].map(|hash| ((hash >> 6) as usize % SEGMENT_WORDS, 1 << (hash & 63)))
 }
 
-/// FNV-1a, its upper half folded in.
+/// FNV-1a, with its upper half folded into the lower.
 fn hash(segment: &str) -> u64 {
     let hash = segment.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -144,7 +145,7 @@ mod tests {
 
     const RULES: usize = 1_000;
 
-    /// The decision on a URL under a thousand forbids, everything else permitted, and the steps it takes.
+    /// The decision on a URL under a thousand forbids with everything else permitted, and the steps it took.
     fn cost(pattern: impl Fn(usize) -> String, url: &str) -> (PolicyDecision, usize) {
         let rule = |place| {
             let pattern = pattern(place);
@@ -158,7 +159,7 @@ mod tests {
         (decision, DECISION_STEPS_MAX - meter.left())
     }
 
-    /// Thousands of segments, every name that the patterns look for among them.
+    /// A URL of thousands of segments, among them every name that the patterns look for.
     fn long_url() -> String {
         let segments: String = (0..RULES).map(|place| alloc::format!("x{place}/")).collect();
         alloc::format!("https://h/{segments}{}y", "a/".repeat(1_000))
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A pattern outside a decision permits nothing where it takes too long, and forbids.
+    /// A pattern that takes too long outside a decision does not permit, but forbids.
     #[test]
     fn a_pattern_that_takes_too_long_leaves_doubt() {
         use crate::action::TargetKind;

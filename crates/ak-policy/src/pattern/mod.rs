@@ -1,7 +1,8 @@
-//! Patterns: what the target of a rule may look like.
+//! Patterns over targets.
 //!
-//! A pattern is parsed once, into a form whose literal parts are canonical as targets are. Matching allocates
-//! nothing and takes time linear in pattern × target, whatever either of them holds.
+//! A pattern is parsed once, into a form whose literal parts are canonical like targets. Matching allocates nothing
+//! (except joint readings of a URL and a pattern that each have several) and takes time linear in pattern × target,
+//! whatever they contain.
 
 mod cover;
 mod error;
@@ -36,14 +37,14 @@ use crate::target::{CanonicalPath, CanonicalTool, Target};
 pub(crate) enum Pattern {
     /// `*`: every target.
     Any,
-    /// Files: the segments behind the leading `/`.
+    /// Files, by the segments after the leading `/`.
     Path(PathGlob),
     Url(UrlPattern),
     /// Every URL.
     UrlAny,
     Host(HostPattern),
     Endpoint(EndpointPattern),
-    /// A tool and, where one is named, its version.
+    /// A tool and, when the pattern names one, its version.
     Tool(Glob, Option<Glob>),
     Model(Glob),
     Agent(PathGlob),
@@ -52,15 +53,15 @@ pub(crate) enum Pattern {
     HeapAny,
     Type(Glob),
     Audit(Glob),
-    /// `{ literal = "…" }`: this target and no other.
+    /// `{ literal = "…" }`: exactly this target.
     Literal(LiteralTarget),
 }
 
-/// A target compared as a whole, by its canonical text.
+/// A target that is compared as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LiteralTarget(pub(crate) Target);
 
-/// By the canonical text.
+/// Orders by canonical text.
 impl Ord for LiteralTarget {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.to_string().cmp(&other.0.to_string())
@@ -76,11 +77,11 @@ impl PartialOrd for LiteralTarget {
 impl Pattern {
     /// Parses a pattern for targets of one kind, with or without the kind's prefix.
     ///
-    /// `base` is the directory that `./` stands for.
+    /// `base` is the absolute directory that `./` stands for.
     pub(crate) fn parse(kind: TargetKind, text: &str, base: Option<&str>) -> Result<Self, PatternError> {
         check_text(text)?;
         let pattern = Self::parse_any(kind, text, base)?;
-        // The canonical form, which may be longer than the text, is a pattern too.
+        // The canonical form can be longer than the text, and must also be a valid pattern.
         if is_longer(&pattern, PATTERN_BYTES_MAX) { Err(PatternError::TooLong) } else { Ok(pattern) }
     }
 
@@ -120,12 +121,12 @@ impl Pattern {
         }
     }
 
-    /// The pattern, `*` in the form that it has for one kind.
+    /// The pattern itself, but for `*` the pattern over every target of this kind.
     pub(crate) fn of_kind(self, kind: TargetKind) -> Self {
         if self == Self::Any { Self::any_of(kind) } else { self }
     }
 
-    /// The pattern that takes every target of a kind.
+    /// The pattern that matches every target of a kind.
     fn any_of(kind: TargetKind) -> Self {
         match kind {
             TargetKind::Path => Self::Path(PathGlob::deep()),
@@ -141,12 +142,12 @@ impl Pattern {
         }
     }
 
-    /// This target and no other.
+    /// The pattern that matches exactly this target.
     pub(crate) fn literal(target: &Target) -> Self {
         Self::Literal(LiteralTarget(target.clone()))
     }
 
-    /// Whether targets of this kind can match.
+    /// Whether the pattern can match targets of this kind.
     pub(crate) fn fits(&self, kind: TargetKind) -> bool {
         match self {
             Self::Any => true,
@@ -164,15 +165,16 @@ impl Pattern {
         }
     }
 
-    /// Whether the target matches. A pattern that would take more than
-    /// [a limit](meter::PATTERN_STEPS_MAX) permits nothing, and forbids.
+    /// Whether the target matches. When matching takes more than [`PATTERN_STEPS_MAX`] steps, a narrow reading does
+    /// not match and a wide one does.
     pub(crate) fn matches(&self, action: Action, target: &Target, reading: Reading) -> bool {
         let meter = Meter::of_pattern();
         let matches = self.matches_within(action, target, reading, &meter);
         if meter.is_spent() { reading == Reading::Wide } else { matches }
     }
 
-    /// As [`matches`](Self::matches), paid for; the answer is none once the meter is spent.
+    /// Like [`matches`](Self::matches), with the steps taken from the meter; once the meter is spent the result is
+    /// meaningless.
     pub(crate) fn matches_within(
         &self,
         action: Action,
@@ -181,7 +183,8 @@ impl Pattern {
         meter: &Meter,
     ) -> bool {
         match (self, target) {
-            // Addresses that are not the public internet's are granted by address alone.
+            // `*` does not permit connections to addresses outside the public internet: these need a pattern over
+            // addresses.
             (Self::Any, Target::Addr(ip, _)) => {
                 reading == Reading::Wide || action != Action::Connect || ip.is_public()
             }
@@ -205,7 +208,7 @@ impl Pattern {
             (Self::Heap(own), Target::Heap(handle)) => own == handle,
             (Self::HeapAny, Target::Heap(_)) => true,
             (Self::UrlAny, Target::Url(_)) => true,
-            // Of a call that names no version, or a forbid that names none, any may be meant.
+            // A call or a pattern without a version may mean any version.
             (Self::Literal(LiteralTarget(Target::Tool(own))), Target::Tool(tool))
                 if reading == Reading::Wide =>
             {
@@ -236,7 +239,7 @@ impl Pattern {
         }
     }
 
-    /// For a pattern over files: the deepest directory known to hold everything it matches.
+    /// For a pattern over files, the deepest directory known to hold everything it matches; otherwise `None`.
     pub(crate) fn root(&self) -> Option<String> {
         match self {
             Self::Any => Some("/".into()),
@@ -271,7 +274,7 @@ fn version_matches(pattern: Option<&Glob>, tool: &CanonicalTool, reading: Readin
     match (pattern, tool.version()) {
         (None, _) => true,
         (Some(pattern), Some(version)) => pattern.matches(version),
-        // Which version will run is not said.
+        // The call does not say which version will run.
         (Some(_), None) => reading == Reading::Wide,
     }
 }
@@ -285,7 +288,7 @@ fn check_text(text: &str) -> Result<(), PatternError> {
     }
 }
 
-/// Whether something takes more bytes to write.
+/// Whether the text of a value has more than `bytes_max` bytes.
 fn is_longer(value: &impl fmt::Display, bytes_max: usize) -> bool {
     struct Room(usize);
     impl fmt::Write for Room {
@@ -325,7 +328,7 @@ fn parse_tool(text: &str) -> Result<Pattern, PatternError> {
     Ok(Pattern::Tool(Glob::parse(name)?, version.map(Glob::parse).transpose()?))
 }
 
-/// Parses a pattern over agents; `*` alone is every agent.
+/// Parses a pattern over agents; `*` alone matches every agent.
 pub(crate) fn parse_agent(text: &str) -> Result<PathGlob, PatternError> {
     check_text(text)?;
     if text == "*" {

@@ -79,8 +79,8 @@ impl Cidr {
         let Some(bits) = bits else { return Ok(Self::of(base)) };
         let plain = bits.bytes().all(|byte| byte.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
         let bits: u8 = bits.parse().ok().filter(|_| plain).ok_or(PatternError::Cidr)?;
-        // A mapped range, `[::ffff:10.0.0.0]/104`, is the IPv4 range it maps; a wider one is half one, half
-        // another.
+        // A mapped range, `[::ffff:10.0.0.0]/104`, is the IPv4 range it maps; a wider one would be partly IPv4,
+        // partly IPv6, and is rejected.
         let shift = if written.is_ipv6() && base.get().is_ipv4() { 96 } else { 0 };
         let bits = bits.checked_sub(shift).filter(|&bits| bits <= width(base)).ok_or(PatternError::Cidr)?;
         let range = Self { base, bits };
@@ -91,12 +91,12 @@ impl Cidr {
         self.base.get().is_ipv4() == ip.get().is_ipv4() && self.prefix_of(ip) == number(self.base)
     }
 
-    /// Whether the range holds all of another.
+    /// Whether the range contains all of another.
     pub(crate) fn covers(&self, other: Cidr) -> bool {
         self.bits <= other.bits && self.contains(other.base)
     }
 
-    /// Whether the range is a large part of the whole internet.
+    /// Whether the range is a large part of the internet: its prefix has fewer than 8 bits.
     pub(crate) fn is_vast(&self) -> bool {
         self.bits < 8
     }
@@ -157,7 +157,7 @@ impl Ports {
         self.low <= other.low && other.high <= self.high
     }
 
-    /// The one port, when there is only one.
+    /// The port, when the range has only one.
     pub(crate) fn single(self) -> Option<u16> {
         (self.low == self.high).then_some(self.low)
     }
@@ -173,23 +173,23 @@ impl fmt::Display for Ports {
     }
 }
 
-/// What a connection is made to: `dns:HOST:PORTS` or `ip:RANGE:PORTS`.
+/// A pattern over endpoints of connections: `dns:HOST:PORTS` or `ip:RANGE:PORTS`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EndpointPattern {
-    /// A host by its name.
+    /// Hosts by name.
     Host(HostPattern, Ports),
-    /// Addresses.
+    /// Addresses by range.
     Net(Cidr, Ports),
 }
 
 impl EndpointPattern {
-    /// Parses what stands behind `dns:` (with a port).
+    /// Parses the text after `dns:`, which must have a port.
     pub(crate) fn parse_host(text: &str) -> Result<Self, PatternError> {
         let (host, ports) = text.rsplit_once(':').ok_or(PatternError::Ports)?;
         Ok(Self::Host(HostPattern::parse(host)?, Ports::parse(ports)?))
     }
 
-    /// Parses what stands behind `ip:`.
+    /// Parses the text after `ip:`.
     pub(crate) fn parse_net(text: &str) -> Result<Self, PatternError> {
         let (range, ports) = text.rsplit_once(':').ok_or(PatternError::Ports)?;
         Ok(Self::Net(Cidr::parse(range)?, Ports::parse(ports)?))

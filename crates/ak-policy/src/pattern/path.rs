@@ -1,4 +1,4 @@
-//! Wildcards over paths.
+//! Patterns with wildcards over paths.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -20,9 +20,9 @@ pub(crate) enum Step {
     Deep,
 }
 
-/// What stands in a pattern for one segment.
+/// One segment of a pattern, as parsed.
 pub(crate) enum Part<'t> {
-    /// This segment.
+    /// Exactly this segment.
     Literal(Cow<'t, str>),
     /// A segment with a wildcard.
     Glob(Glob),
@@ -43,26 +43,26 @@ impl From<Glob> for Part<'_> {
     }
 }
 
-/// A pattern over segments that `/` separates, in its one form.
+/// A pattern over the segments of a path, in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PathGlob {
-    /// The segments without wildcards that it begins with; `None` when there are none.
+    /// The literal segments at the start; `None` when there are none.
     head: Option<Box<str>>,
     rest: Rest,
 }
 
-/// What stands behind the literal segments.
+/// The part after the literal segments.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rest {
     Nothing,
-    /// `**`, as in the most usual pattern, `app/data/**`.
+    /// `**`: the most common case, `app/data/**`.
     Deep,
-    /// Anything else; the first step is no literal segment.
+    /// Anything else; the first step is not a literal segment.
     Steps(Box<[Step]>),
 }
 
 impl PathGlob {
-    /// Parses segments, each by `segment`. Empty text has no segments.
+    /// Parses the segments of a text, each with `segment`. The empty text has no segments.
     pub(crate) fn parse<'t>(
         text: &'t str,
         segment: impl Fn(&'t str) -> Result<Part<'t>, PatternError>,
@@ -83,7 +83,7 @@ impl PathGlob {
                 part => match segment(part)? {
                     Part::Literal(name) if steps.is_empty() => {
                         head = Some(match (head, name) {
-                            // Segments that stay as they are stand side by side already.
+                            // As long as segments are unchanged, the head is a slice of the text.
                             (None | Some(Cow::Borrowed(_)), Cow::Borrowed(_)) => parts.before(text).into(),
                             (None, name) => name,
                             (Some(head), name) => Cow::Owned(head.into_owned() + "/" + &name),
@@ -103,7 +103,7 @@ impl PathGlob {
         Ok(Self { head: head.map(Box::from), rest })
     }
 
-    /// The pattern of one path: every segment literal.
+    /// The pattern that matches exactly this path.
     pub(crate) fn literal(text: &str) -> Self {
         Self { head: Segments::of(text).0.map(Box::from), rest: Rest::Nothing }
     }
@@ -113,17 +113,17 @@ impl PathGlob {
         Self { head: Some(Box::default()), rest: Rest::Nothing }
     }
 
-    /// `**`: everything.
+    /// `**`: matches every path.
     pub(crate) fn deep() -> Self {
         Self { head: None, rest: Rest::Deep }
     }
 
-    /// The one text that matches, when there is no wildcard.
+    /// The only text that matches, when the pattern has no wildcard.
     pub(crate) fn as_literal(&self) -> Option<&str> {
         (self.rest == Rest::Nothing).then(|| self.head())
     }
 
-    /// The pattern below a directory.
+    /// The pattern with a directory put before it.
     pub(crate) fn below(self, directory: &str) -> Self {
         let head = match (Segments::of(directory).0, self.head) {
             (Some(directory), Some(own)) => Some(alloc::format!("{directory}/{own}").into()),
@@ -132,8 +132,8 @@ impl PathGlob {
         Self { head, rest: self.rest }
     }
 
-    /// The directory that holds everything the pattern matches: its literal segments, the last one left out
-    /// when nothing follows it.
+    /// The directory that holds everything the pattern matches: its literal segments, without the last one when
+    /// nothing follows it.
     pub(crate) fn root(&self) -> String {
         let directory = match &self.rest {
             Rest::Nothing => self.head().rsplit_once('/').map_or("", |(directory, _)| directory),
@@ -142,7 +142,7 @@ impl PathGlob {
         alloc::format!("/{directory}")
     }
 
-    /// Whether every text that `other` matches is matched by this one; `false` when that cannot be told.
+    /// Whether this pattern matches every text that `other` matches; `false` when that cannot be decided.
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let begins = || self.behind_head(Segments(other.head.as_deref())).is_some();
         match &self.rest {
@@ -161,17 +161,17 @@ impl PathGlob {
         }
     }
 
-    /// Matches the segments of `text`; the empty text has none.
+    /// Whether the segments of `text` match; the empty text has no segments.
     pub(crate) fn matches(&self, text: &str) -> bool {
         self.matches_within(text, &Meter::of_pattern())
     }
 
-    /// As [`matches`](Self::matches), paid for.
+    /// Like [`matches`](Self::matches), with the steps taken from the meter.
     pub(crate) fn matches_within(&self, text: &str, meter: &Meter) -> bool {
         meter.take(1) && self.matches_segments(Segments::of(text), meter)
     }
 
-    /// Matches the path of a URL, which has at least one segment, be it empty.
+    /// Matches the path of a URL, which always has at least one segment, possibly empty.
     pub(super) fn matches_url_path(&self, path: &str, meter: &Meter) -> bool {
         self.matches_segments(Segments(Some(path.strip_prefix('/').unwrap_or(path))), meter)
     }
@@ -185,7 +185,7 @@ impl PathGlob {
         }
     }
 
-    /// Whether a match may mean to pass over many segments.
+    /// Whether matching may have to skip over many segments.
     pub(super) fn searches(&self) -> bool {
         match &self.rest {
             Rest::Nothing | Rest::Deep => false,
@@ -193,7 +193,7 @@ impl PathGlob {
         }
     }
 
-    /// Whether every literal segment behind the first wildcard is one of these.
+    /// Whether the set may hold every literal segment that follows the first wildcard.
     pub(super) fn may_match(&self, segments: &SegmentSet) -> bool {
         let Rest::Steps(steps) = &self.rest else { return true };
         let literals = steps.iter().filter_map(|step| match step {
@@ -203,8 +203,8 @@ impl PathGlob {
         literals.into_iter().all(|literal| segments.may_hold(literal))
     }
 
-    /// The text in which servers read the pattern of a URL's path: [`STAR`] stands for a wildcard, [`DEEP`] for
-    /// a `**`.
+    /// The text from which the readings of a URL pattern's path are made, with [`STAR`] for each `*` and [`DEEP`]
+    /// for each `**`.
     pub(super) fn reading_text(&self) -> String {
         let mut text = self.head.as_ref().map_or_else(String::new, |head| alloc::format!("/{head}"));
         let steps = match &self.rest {
@@ -222,7 +222,7 @@ impl PathGlob {
         text
     }
 
-    /// The pattern that such a text stands for.
+    /// The pattern of a reading of such a text.
     pub(super) fn of_reading(text: &str) -> Self {
         let (mut head, mut steps) = (None::<String>, Vec::new());
         for segment in text.strip_prefix('/').unwrap_or(text).split('/') {
@@ -243,7 +243,7 @@ impl PathGlob {
         Self { head: head.map(Box::from), rest }
     }
 
-    /// What follows the literal segments, when the text begins with them.
+    /// The segments after the literal ones, when the text begins with these; otherwise `None`.
     fn behind_head<'t>(&self, text: Segments<'t>) -> Option<Segments<'t>> {
         let Some(head) = &self.head else { return Some(text) };
         let behind = text.0?.strip_prefix(&**head)?;
@@ -254,8 +254,8 @@ impl PathGlob {
         self.head.as_deref().unwrap_or_default()
     }
 
-    /// The text that every match begins with, where each segment stands behind a `/`, and whether it is
-    /// the whole of the one text that matches.
+    /// The text that every match begins with, with a `/` before each segment, and whether it is the only text that
+    /// matches.
     pub(crate) fn literal_prefix(&self) -> (String, bool) {
         let mut prefix = self.head.as_ref().map_or_else(String::new, |head| alloc::format!("/{head}"));
         if let Rest::Steps(steps) = &self.rest
@@ -268,7 +268,7 @@ impl PathGlob {
     }
 }
 
-/// Whether the last segment may fit the last step: a search that must fail is not begun.
+/// Whether the last segment can match the last step; if not, no search is needed.
 fn ends_match(steps: &[Step], rest: Segments<'_>, meter: &Meter) -> bool {
     match (steps.last(), rest.0) {
         (Some(Step::One(glob)), Some(text)) => {
@@ -281,8 +281,8 @@ fn ends_match(steps: &[Step], rest: Segments<'_>, meter: &Meter) -> bool {
     }
 }
 
-/// A segment that does not fit is given back to the last `**` alone, so that every step meets every segment
-/// at most once: the time is linear in pattern × text.
+/// Backtracks only to the last `**`, so that every step is compared with every segment at most once: the time is
+/// linear in pattern × text.
 fn steps_match(mut steps: &[Step], mut rest: Segments<'_>, meter: &Meter) -> bool {
     let mut retry = None;
     loop {
@@ -295,7 +295,7 @@ fn steps_match(mut steps: &[Step], mut rest: Segments<'_>, meter: &Meter) -> boo
             }
             Some((Step::One(glob), behind)) => {
                 let mut ahead = rest;
-                // Fewer segments are left than steps: to skip more of them cannot help.
+                // Fewer segments than steps are left, so skipping more segments cannot help.
                 let Some(segment) = ahead.next() else { return false };
                 if !meter.take(segment.len() / COMPARED_BYTES_PER_STEP) {
                     return false;
@@ -316,7 +316,7 @@ fn steps_match(mut steps: &[Step], mut rest: Segments<'_>, meter: &Meter) -> boo
     }
 }
 
-/// Whether two wildcards stand side by side.
+/// Whether two unescaped wildcards are adjacent.
 fn has_two_stars(segment: &str) -> bool {
     let (mut escaped, mut star) = (false, false);
     for byte in segment.bytes() {
@@ -330,7 +330,7 @@ fn has_two_stars(segment: &str) -> bool {
 }
 
 impl fmt::Display for PathGlob {
-    /// Writes the segments with `/` between them.
+    /// Writes the segments separated by `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_literal(f, self.head())?;
         let steps = match &self.rest {
@@ -364,7 +364,7 @@ impl<'a> Segments<'a> {
         self.0.is_none()
     }
 
-    /// What stands before the segments that are left of a text, without the `/` between.
+    /// The segments of `text` that this iterator has already returned, without the `/` after them.
     fn before(self, text: &str) -> &str {
         let behind = self.0.map_or(0, |rest| rest.len() + 1);
         text.get(..text.len().saturating_sub(behind)).unwrap_or_default()
@@ -376,7 +376,7 @@ impl<'a> Iterator for Segments<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let text = self.0?;
-        // Segments are short: a plain loop finds their end sooner than a search that must be set up.
+        // Segments are short, so a plain loop finds their end faster than a search that needs a set-up.
         let (segment, rest) = match text.bytes().position(|byte| byte == b'/') {
             Some(end) => (text.get(..end)?, text.get(end + 1..)),
             None => (text, None),
@@ -426,7 +426,7 @@ mod tests {
         let meter = Meter::of_pattern();
         let glob = PathGlob::parse(&("**/a/".repeat(DEEP_MAX) + "*c"), Part::parse).unwrap();
         assert!(!glob.matches_within(&path, &meter) && !meter.is_spent());
-        // What takes more is given up.
+        // A pattern that takes too many steps is given up.
         let glob = PathGlob::parse(&("**/".to_string() + &"a/".repeat(4_000) + "*/b"), Part::parse).unwrap();
         assert!(!glob.matches_within(&path, &meter) && meter.is_spent());
         let many = |count: usize| PathGlob::parse(&"**/a/".repeat(count), Part::parse).err();
@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(many(DEEP_MAX + 1), Some(PatternError::TooManyDeep));
     }
 
-    /// The obvious matcher, exponential.
+    /// The obvious matcher, which takes exponential time.
     fn naive(pattern: &[&str], text: &[&str]) -> bool {
         match pattern {
             [] => text.is_empty(),

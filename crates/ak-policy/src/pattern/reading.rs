@@ -1,10 +1,10 @@
-//! How to read what a pattern leaves open.
+//! How patterns are read in doubt.
 
-/// How to read what a pattern leaves open: doubt never widens what may be done.
+/// How a pattern is read where it leaves something open, so that doubt never widens authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// A permit: what the pattern does not say is not meant.
+    /// For permits: a target that the pattern may not mean does not match.
     Narrow,
-    /// A forbid or an ask: what the pattern does not say may be meant.
+    /// For forbids and asks: a target that the pattern may mean matches.
     Wide,
 }

@@ -1,8 +1,9 @@
 //! Patterns over URLs.
 //!
-//! Servers read a URL in several ways, and a pattern in the same ways in its literal parts. A permit matches when
-//! the URL fits in every way in which both can be read; a forbid or an ask when some reading of the URL fits some
-//! reading of the pattern. So a pattern permits its own text, and no URL that some server reads differently.
+//! Servers read a URL in several ways, and the literal parts of a pattern can be read in the same ways. A permit
+//! matches when the URL matches in every way in which both can be read; a forbid or an ask when some reading of the
+//! URL matches some reading of the pattern. So a pattern permits its own text, and no URL that some server reads
+//! differently.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -31,15 +32,15 @@ pub(crate) struct UrlPattern {
     ports: Ports,
     path: PathGlob,
     query: Query,
-    /// All readings, when there is more than one. They follow from the rest, which alone is compared first.
+    /// All readings, when there are several. They follow from the other fields, so comparing these suffices.
     readings: Option<Box<PatternReadings>>,
 }
 
-/// What servers may read in the literal parts of a pattern.
+/// The readings of the literal parts of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct PatternReadings {
     paths: Box<[PathGlobReading]>,
-    /// Those of the query, when the pattern says what it looks like.
+    /// The readings of the query; empty when the pattern has none.
     queries: Box<[Glob]>,
 }
 
@@ -50,7 +51,7 @@ struct PathGlobReading {
     query: GlobQuery,
 }
 
-/// Where a pattern says what the query looks like, in a reading of its path; see [`ReadQuery`].
+/// The part of a pattern that says what the query looks like, in a reading of its path; see [`ReadQuery`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum GlobQuery {
     Own,
@@ -60,19 +61,19 @@ enum GlobQuery {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum UrlHost {
-    /// Every name, and no address.
+    /// Names that match, and no address.
     Name(HostPattern),
     Ip(CanonicalIp),
-    /// Every name and every address: only `scheme://**` says so.
+    /// Every name and every address, which only `scheme://**` means.
     Any,
 }
 
-/// What the pattern says of the query.
+/// The pattern's part about the query.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Query {
-    /// The path ends with `**`, which goes on over the query.
+    /// The path ends with `**`, which extends over the query.
     Any,
-    /// Nothing: a permit then wants none, a forbid takes every one.
+    /// The pattern has no query: a permit then matches only URLs without one, a forbid or ask any.
     Unsaid,
     Glob(Glob),
 }
@@ -95,7 +96,7 @@ impl UrlPattern {
         let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (host, ports) = parse_authority(authority, scheme)?;
         let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
-        // A path always begins with `/`, and its first segment may be empty: `/` is one empty segment.
+        // A path always begins with `/`, and its first segment may be empty: `/` has one empty segment.
         let segments = path.strip_prefix('/').unwrap_or(path);
         let path = if segments.is_empty() {
             PathGlob::empty_segment()
@@ -105,7 +106,7 @@ impl UrlPattern {
                 segment => {
                     let glob = Glob::parse_with(segment, |piece| canonical(&piece, write_path_literal))?;
                     match glob.as_literal() {
-                        // No canonical URL has such a segment.
+                        // No canonical URL contains such a segment.
                         Some("." | "..") => Err(PatternError::Dots),
                         Some(text) => {
                             check_segment(text).map(|()| Part::from(glob)).map_err(PatternError::from)
@@ -127,7 +128,8 @@ impl UrlPattern {
         Ok(Self { scheme, host, ports, path, query, readings })
     }
 
-    /// Whether the URL matches, paid for; the answer is none once the meter is spent.
+    /// Whether the URL matches, with the steps taken from the meter; once the meter is spent the result is
+    /// meaningless.
     pub(crate) fn matches_within(&self, url: &CanonicalUrl, reading: Reading, meter: &Meter) -> bool {
         let host = match (&self.host, url.host()) {
             (UrlHost::Any, _) => true,
@@ -146,7 +148,7 @@ impl UrlPattern {
             }
     }
 
-    /// Whether the URL matches as it stands, for a permit.
+    /// Whether the URL as written matches, for a permit.
     fn matches_as_written(&self, url: &CanonicalUrl, meter: &Meter) -> bool {
         let query = match (&self.query, url.query()) {
             (Query::Any, _) | (Query::Unsaid, None) => true,
@@ -156,14 +158,14 @@ impl UrlPattern {
         query && self.may_match(&self.path, url, meter) && self.path.matches_url_path(url.path(), meter)
     }
 
-    /// Whether the URL, which matches as it stands, does so in every reading.
+    /// Whether the URL, which matches as written, also matches in every reading.
     fn matches_each(&self, url: &CanonicalUrl, readings: &Readings, meter: &Meter) -> bool {
         self.query == Query::Any && self.path == PathGlob::deep()
             || self.is_text_of(url)
             || self.path_matches_each(url, readings, meter) && self.query_matches_each(url, readings, meter)
     }
 
-    /// Whether the pattern is this path and query, letter by letter.
+    /// Whether the pattern is exactly this path and query.
     fn is_text_of(&self, url: &CanonicalUrl) -> bool {
         let path = url.path().strip_prefix('/').unwrap_or(url.path());
         let query = match (&self.query, url.query()) {
@@ -241,7 +243,7 @@ impl UrlPattern {
         }
     }
 
-    /// Whether some server may read in the URL a query that the pattern is about.
+    /// Whether some server may read a query in the URL that the pattern matches.
     fn query_may_be(
         &self,
         own: &GlobQuery,
@@ -267,7 +269,8 @@ impl UrlPattern {
         }
     }
 
-    /// Whether it is worth while to search a path: not, where a segment that the pattern names is nowhere.
+    /// Whether searching the path can succeed: it cannot when a literal segment of the pattern is nowhere in the
+    /// URL.
     fn may_match(&self, path: &PathGlob, url: &CanonicalUrl, meter: &Meter) -> bool {
         if !path.searches() || url.path().len() < SEARCHED_BYTES_MIN {
             return true;
@@ -277,8 +280,8 @@ impl UrlPattern {
         path.may_match(meter.segments(texts))
     }
 
-    /// The texts with which every match of this effect begins, when host and port are literal: one for each
-    /// reading of the pattern that counts.
+    /// The texts with which every match begins, under a rule with this reading: one for each reading of the pattern
+    /// that counts. `None` unless host and port are literal.
     pub(crate) fn literal_prefixes(&self, reading: Reading) -> Option<Vec<String>> {
         let port = self.ports.single()?;
         let mut origin = match &self.host {
@@ -295,7 +298,7 @@ impl UrlPattern {
             (Some(readings), Reading::Wide) => {
                 readings.paths.iter().map(|reading| prefix(&reading.path)).collect()
             }
-            // What does not match as it stands is not permitted.
+            // A permit only matches URLs that match as written.
             (None, _) | (Some(_), Reading::Narrow) => alloc::vec![prefix(&self.path)],
         };
         prefixes.sort();
@@ -303,7 +306,7 @@ impl UrlPattern {
         Some(prefixes)
     }
 
-    /// The host pattern, unless the pattern names an address or takes every URL.
+    /// The host pattern; `None` when the pattern names an address or matches every URL of the scheme.
     pub(crate) fn host(&self) -> Option<&HostPattern> {
         match &self.host {
             UrlHost::Name(host) => Some(host),
@@ -311,12 +314,12 @@ impl UrlPattern {
         }
     }
 
-    /// Whether hosts of every name match.
+    /// Whether the pattern matches every host name.
     pub(crate) fn is_any_host(&self) -> bool {
         matches!(self.host, UrlHost::Any | UrlHost::Name(HostPattern::Any))
     }
 
-    /// Whether every URL that `other` matches is matched by this one; `false` when that cannot be told.
+    /// Whether this pattern matches every URL that `other` matches; `false` when that cannot be decided.
     pub(super) fn covers(&self, other: &UrlPattern) -> bool {
         let host = match (&self.host, &other.host) {
             (UrlHost::Any, _) => true,
@@ -332,7 +335,7 @@ impl UrlPattern {
             && (self.readings.is_none() && other.readings.is_none() || self.covers_each(other))
     }
 
-    /// Whether the path covers the other pattern's in every way in which both can be read.
+    /// Whether the path covers the other pattern's path in every way in which both can be read.
     fn covers_each(&self, other: &UrlPattern) -> bool {
         let query = |own: &GlobQuery, its: &GlobQuery| match (own, its) {
             (GlobQuery::Behind(own), GlobQuery::Behind(its)) => own.covers(its),

@@ -1,4 +1,4 @@
-//! Differences between two policies, as widened or narrowed authority.
+//! The differences between two policies, as widened or narrowed authority.
 
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
@@ -14,23 +14,24 @@ use crate::model::settings::{Budgets, Settings};
 use crate::pattern::Glob;
 use crate::policy::Policy;
 
-/// Whether a change widens or narrows authority.
+/// Whether a change of policy widens authority, narrows it or does neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
-    /// More may happen.
+    /// The change permits more.
     Widens,
-    /// Less may happen.
+    /// The change permits less.
     Narrows,
-    /// Other rules say the same; or it cannot be told which way it goes, and [`Change::text`] says so.
+    /// Other rules have the same effect; or the direction cannot be decided, and [`Change::text`] asks for a
+    /// review.
     Neutral,
 }
 
-/// One change.
+/// One difference between two policies, with its direction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Where it leads.
+    /// Whether the difference widens or narrows authority.
     pub direction: Direction,
-    /// What it is, in lower case without a full stop.
+    /// A description, in lower case without a full stop.
     pub text: String,
 }
 
@@ -49,9 +50,9 @@ const BUDGETS: fn(&Settings) -> &Budgets = |settings| &settings.budgets;
 const EACH: fn(&Settings) -> &Budgets = |settings| &settings.each;
 
 impl Policy {
-    /// What changes when `new` takes the place of this policy, what widens first.
+    /// The differences when `new` replaces this policy, widening ones first.
     ///
-    /// Rules are compared by what they say, whatever they are called. Takes time in the product of both
+    /// Rules are compared by their content, not by their ids. Takes time proportional to the product of both
     /// numbers of rules.
     pub fn diff(&self, new: &Policy) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -135,7 +136,7 @@ impl Policy {
         }
     }
 
-    /// What is compared as a whole: limits, labels, `[wasm]`, what agents are told.
+    /// Compares as a whole: limits, labels, `[wasm]`, and the detail of denials.
     fn diff_rest(&self, new: &Policy, changes: &mut Vec<Change>) {
         let part = |policy: &Policy, key: &str| policy.to_value().get(key).map(Value::to_json);
         for key in ["limit", "label", "wasm", "denial_detail"] {
@@ -150,16 +151,16 @@ impl Policy {
     }
 }
 
-/// The rules of one policy that the other does not have, grants aside.
+/// The rules of one policy that the other does not have, except those of grants.
 fn absent<'p>(policy: &'p Policy, other: &Policy) -> impl Iterator<Item = &'p Rule> {
-    // A rule of the baseline leaves guests out, and what belongs to others, which its body does not say.
+    // A baseline rule does not apply to guests, and some only apply to owned targets, which the body does not say.
     let key = |rule: &Rule| (rule.source == Source::Baseline, rule.body().to_json());
     let known: BTreeSet<(bool, String)> = other.rules().iter().map(key).collect();
     let plain = policy.rules().iter().filter(|rule| rule.source != Source::Capability);
     plain.filter(move |rule| !known.contains(&key(rule)))
 }
 
-/// Tells of a rule that comes or goes; one that the other policy's rules cover changes nothing.
+/// The difference that a new or removed rule makes; neutral when a rule of the other policy covers it.
 fn change(rule: &Rule, when: &str, direction: Direction, other: &Policy) -> Change {
     let verb = match rule.effect {
         Effect::Forbid => "forbidden",
@@ -176,7 +177,7 @@ fn change(rule: &Rule, when: &str, direction: Direction, other: &Policy) -> Chan
     }
 }
 
-/// Tells of a limit that changes; no limit is more than every limit.
+/// The difference that a changed limit makes; `None` (unlimited) is higher than any number.
 fn change_of_limit(what: &str, old: Option<u64>, new: Option<u64>) -> Option<Change> {
     if old == new {
         return None;

@@ -1,4 +1,4 @@
-//! A file of expected decisions: the test of a policy.
+//! Tests a policy against a file of expected decisions.
 //!
 //! ```toml
 //! [[case]]
@@ -32,16 +32,16 @@ use crate::target::Target;
 /// The result of testing a policy against a file of expected decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestReport {
-    /// Number of cases decided as expected.
+    /// The number of cases that were decided as expected.
     pub passed: usize,
-    /// The cases that were decided otherwise.
+    /// The cases that were decided differently.
     pub failed: Vec<CaseFailure>,
 }
 
-/// A case that was decided otherwise than expected.
+/// An expected decision that the policy does not give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaseFailure {
-    /// The case's name, or its number, counted from 1.
+    /// The case's name, or its number counted from 1.
     pub name: String,
     /// The expected decision, rule and place.
     pub expected: String,
@@ -69,7 +69,7 @@ impl Expected {
         }
     }
 
-    /// Reads the name of a decision. `deny`, as earlier versions spelled `default_deny`, is read too.
+    /// Reads the name of a decision; also `deny`, the name of `default_deny` in earlier versions.
     fn read(node: &Node<'_>) -> ReadResult<Self> {
         match node.text()? {
             "deny" => Ok(Self::DefaultDeny),
@@ -105,12 +105,12 @@ const KEYS: [&str; 12] = [
 ];
 
 impl Policy {
-    /// Asks the policy all that a file of expected decisions asks, in TOML or JSON.
+    /// Decides every case of a file of expected decisions, in TOML or JSON, and compares the results.
     ///
-    /// A target without canonical form is denied, as everywhere.
+    /// A target without canonical form counts as denied by default.
     ///
     /// # Errors
-    /// [`PolicyError`] when the text is no such file.
+    /// [`PolicyError`] when the text is not such a file.
     pub fn test(&self, text: &str) -> Result<TestReport, PolicyError> {
         let document = Document::parse(text)?;
         self.cases(&Node::root(&document.value)).map_err(|fault| document.locate(fault))
@@ -132,7 +132,7 @@ impl Policy {
         Ok(report)
     }
 
-    /// What was expected and what was found, where they differ.
+    /// The expected and the actual result, when they differ.
     fn case(&self, table: &Table<'_>) -> ReadResult<Option<(String, String)>> {
         let text = |key: &str| table.find(key).map(|node| node.text()).transpose();
         let expected = Expected::read(&table.need("expect")?)?;

@@ -1,4 +1,4 @@
-//! A decision in words, and the rule that would have permitted it.
+//! Explains a decision in words, and suggests the rule that would permit the request.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -19,38 +19,39 @@ use crate::toml_text::Quoted;
 /// The most other rules that an explanation lists.
 const OTHERS_MAX: usize = 32;
 
-/// Why a request is decided as it is.
+/// Why a request is decided as it is, with the rules that came close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// What the policy says.
+    /// The decision of the policy.
     pub decision: PolicyDecision,
-    /// The rule that decided.
+    /// The id of the rule that decided; `None` when no rule did.
     pub rule_id: Option<String>,
-    /// Where in the arguments the reason lies.
+    /// The place in the arguments that caused the decision, if there is one.
     pub args_path: Option<Pointer>,
-    /// One sentence, in lower case without a full stop.
+    /// The reason in one sentence, in lower case without a full stop.
     pub reason: String,
-    /// What no rule permits, for a default denial: this action alone ([`Action::exact_name`]).
+    /// For a default denial, the action that no rule permits, without the actions it covers
+    /// ([`Action::exact_name`]).
     pub missing: Option<Action>,
-    /// For a default denial, the `[[rule]]` that makes this request pass; see [`Policy::suggest`].
+    /// For a default denial, a `[[rule]]` that would permit the request; see [`Policy::suggest`].
     pub snippet: Option<String>,
-    /// The other rules about such a target, and why they did not decide.
+    /// The other rules whose patterns match the target, with why they did not decide; at most 32.
     pub others: Vec<OtherRule>,
 }
 
-/// A rule whose pattern matches the target, and that did not decide.
+/// A rule that matches the target and did not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtherRule {
     /// The rule's id.
     pub rule_id: String,
-    /// What it would have done.
+    /// What the rule would have done.
     pub effect: Effect,
-    /// Why it did not.
+    /// Why the rule did not decide.
     pub why: &'static str,
 }
 
 impl Policy {
-    /// Decides, and tells why.
+    /// Decides on a request and explains the decision.
     pub fn explain(&self, query: &Query<'_>) -> Explanation {
         let evaluation = self.decide(query);
         Explanation {
@@ -59,7 +60,7 @@ impl Policy {
         }
     }
 
-    /// Tells why it was decided so, without the other rules about such a target.
+    /// Explains a decision that was already made, without listing other rules.
     pub fn explain_decision(&self, query: &Query<'_>, evaluation: &Evaluation<'_>) -> Explanation {
         Explanation {
             decision: evaluation.decision,
@@ -76,12 +77,12 @@ impl Policy {
         }
     }
 
-    /// One `[[rule]]` that permits exactly this: this operation on this target by this agent. Appended to the
-    /// TOML text of this or any other policy that denies it by default, it makes the request pass, whatever
-    /// characters the target has.
+    /// A `[[rule]]` that permits exactly this operation on this target by this agent. Appended to the TOML text of
+    /// this policy, or of any other that denies the request by default, it makes the request pass, whatever
+    /// characters the target contains.
     ///
-    /// `None` when the request is permitted already, or denied by more than the lack of a permit: then one
-    /// more permit would not help.
+    /// `None` when the request is already permitted, or when it is denied for another reason than the lack of a
+    /// permit, so that another permit would not help.
     pub fn suggest(&self, query: &Query<'_>) -> Option<String> {
         if query.action.kind() != query.target.kind() {
             return None;
@@ -179,7 +180,7 @@ fn literal_rule(agents: &[&str], action: Action, target: &Target) -> String {
 }
 
 impl fmt::Display for Explanation {
-    /// The reason, then the other rules, then the suggestion.
+    /// Writes the reason, then the other rules, then the suggestion.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)?;
         for other in &self.others {

@@ -1,4 +1,4 @@
-//! Lints: rules that are shadowed, redundant, over-broad or unreliable.
+//! Lints: warnings about rules that are shadowed, redundant, over-broad or unreliable.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,29 +11,29 @@ use crate::model::rule::{Effect, Rule, Source};
 use crate::pattern::{EndpointPattern, Glob, HostPattern, PathGlob, Pattern};
 use crate::policy::Policy;
 
-/// A lint about one rule.
+/// A warning about one rule of a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lint {
-    /// The rule.
+    /// The id of the rule.
     pub rule_id: String,
-    /// Which check found it.
+    /// The check that found it.
     pub kind: LintKind,
-    /// One sentence, in lower case without a full stop.
+    /// The warning in one sentence, in lower case without a full stop.
     pub text: String,
 }
 
-/// The checks.
+/// The kinds of [`Lint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LintKind {
-    /// A stronger rule always decides before it.
+    /// A stronger rule always decides before the rule.
     Shadowed,
-    /// Another rule with the same effect applies whenever it does.
+    /// Another rule with the same effect applies whenever the rule does.
     Redundant,
-    /// It permits more than its author can have intended.
+    /// The rule permits more than its author can have intended.
     Broad,
-    /// It matches the text of a program (SQL, shell), which does not determine what the program does.
+    /// The rule matches the text of a program (SQL, shell), which does not determine what the program does.
     Text,
-    /// It matches a URL as text, not as a URL.
+    /// The rule matches a URL as text, not as a URL.
     LooseUrl,
 }
 
@@ -44,10 +44,10 @@ impl fmt::Display for Lint {
 }
 
 impl Policy {
-    /// Looks for rules that are shadowed, redundant or over-broad, and for conditions that promise more than
-    /// they can hold.
+    /// Looks for rules that are shadowed, redundant or over-broad, and for conditions that cannot guarantee what
+    /// they seem to.
     ///
-    /// Takes time in the square of the number of rules.
+    /// Takes time quadratic in the number of rules.
     pub fn lint(&self) -> Vec<Lint> {
         let mut lints = Vec::new();
         for rule in self.rules().iter().filter(|rule| rule.source != Source::Baseline) {
@@ -74,7 +74,7 @@ impl Policy {
                 alloc::format!("never applies, since {} '{}' decides before it", other.effect, other.id);
             return Some((LintKind::Shadowed, text));
         }
-        // Of two rules that say the same, the first stands.
+        // Of two equivalent rules only the one with the greater id is reported.
         let earlier = |other: &Rule| !rule.covers(other) || other.id < rule.id;
         let same = |other: &&Rule| {
             let distinct = other.id != rule.id && other.effect == rule.effect && other.grant.is_none();
@@ -86,7 +86,7 @@ impl Policy {
 }
 
 impl Rule {
-    /// Whether this rule applies to every request that `other` applies to; `false` when that cannot be told.
+    /// Whether this rule applies to every request that `other` applies to; `false` when that cannot be decided.
     pub(crate) fn covers(&self, other: &Rule) -> bool {
         let unconditional = self.windows.is_empty()
             && self.when.is_none()
@@ -106,7 +106,7 @@ impl Rule {
         });
         let actions = self.actions.intersection(other.actions) == other.actions;
         let conditions = unconditional || self.body() == other.body();
-        // The baseline says nothing of guests.
+        // Baseline rules do not apply to guests.
         let is_no_guest = |agent: &PathGlob| agent.as_literal().is_some_and(|name| !is_guest(name));
         let agents = agents
             && (self.source != Source::Baseline
@@ -116,7 +116,7 @@ impl Rule {
     }
 }
 
-/// Why a permit's pattern is too broad.
+/// Why a permit's pattern is too broad; `None` when it is not.
 fn why_broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
     let narrowed = rule.when.is_some() || rule.only.is_some();
     let has = |text: &str| Actions::parse(text).is_some_and(|own| !own.intersection(rule.actions).is_empty());
@@ -158,7 +158,7 @@ fn why_broad(rule: &Rule, pattern: &Pattern) -> Option<&'static str> {
     }
 }
 
-/// Names under which programs travel as text.
+/// Names of arguments that usually hold programs as text.
 const PROGRAMS: [&str; 9] =
     ["sql", "query", "statement", "command", "cmd", "shell", "script", "code", "expression"];
 

@@ -1,4 +1,5 @@
-//! Reviewing policies: findings, differences, expected decisions, explanations, recorded needs.
+//! Reviews policies: lints, differences, expected decisions, explanations, and policies drafted from recorded
+//! requests.
 
 mod diff;
 mod expect;

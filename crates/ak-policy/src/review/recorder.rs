@@ -10,8 +10,8 @@ use crate::policy::Policy;
 use crate::query::Query;
 use crate::toml_text::Quoted;
 
-/// Collects requests and writes the least policy that permits them: every target literal, nothing
-/// generalised. It is a draft for people to review, and to generalise where they mean more.
+/// Collects requests and writes the least policy that permits them, with every target literal. The policy is a
+/// draft for people to review, and to generalise where they mean more.
 ///
 /// ```
 /// use ak_policy::{Action, Query, Recorder, Target};
@@ -22,29 +22,29 @@ use crate::toml_text::Quoted;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
-    /// What was done to each target, by the agent that did it.
+    /// The actions on each target, by agent and target.
     needed: BTreeMap<(String, String), Actions>,
 }
 
 impl Recorder {
-    /// Records a request, whatever was decided on it.
+    /// Records a request, whatever the decision on it was; a request that the baseline permits needs no rule.
     pub fn note(&mut self, query: &Query<'_>) {
         let baseline = Policy::baseline();
         if query.action.kind() != query.target.kind() || baseline.decide(query).decision.is_permit() {
             return;
         }
-        // Every ancestor must be permitted too.
+        // Every ancestor must be permitted the same.
         for agent in crate::agent::lineage(query.agent) {
             let actions = self.needed.entry((agent.into(), query.target.to_string())).or_default();
             *actions = actions.union(Actions::of(query.action));
         }
     }
 
-    /// The policy in TOML: one rule for each agent and set of operations.
+    /// The policy in TOML, with one rule for each agent and set of operations.
     pub fn to_toml(&self) -> String {
         let mut rules: BTreeMap<(&str, Actions), BTreeSet<&str>> = BTreeMap::new();
         for ((agent, target), actions) in &self.needed {
-            // What a listed operation covers needs no mention.
+            // Operations that a listed one covers are not listed.
             rules.entry((agent, *actions)).or_default().insert(target);
         }
         let mut text = String::from("version = \"1.0\"\nprofiles = [\"baseline\"]\n");

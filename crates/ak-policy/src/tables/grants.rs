@@ -1,4 +1,4 @@
-//! The clocks of grants and the usage of their rates.
+//! The clocks of grants, and the usage of their rates.
 
 use alloc::collections::BTreeMap;
 
@@ -11,12 +11,11 @@ use crate::counters::usage::Usage;
 use crate::model::grant::{Grant, GrantClock, GrantId, GrantState};
 use crate::policy::Policy;
 
-/// When each grant was first loaded, and what was used of its rate.
+/// When each grant was first loaded, and how much of its rate was used.
 ///
-/// Call [`load`](Self::load) for every policy that comes into force. A grant's clock runs from the first
-/// load, and goes on running while no policy carries it, so that reloading renews nothing: neither the same
-/// table nor one with another lifetime or rate. After a decision that a grant made, call
-/// [`spend`](Self::spend).
+/// Call [`load`](Self::load) for every policy that comes into force. A grant's clock starts at its first load, and
+/// keeps running while no policy contains the grant. So reloading renews nothing, whether the table is unchanged or
+/// has another lifetime or rate. After a decision that rests on a grant, call [`spend`](Self::spend).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GrantTable {
     grants: BTreeMap<GrantId, Entry>,
@@ -25,9 +24,9 @@ pub struct GrantTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     first_loaded: Elapsed,
-    /// What the rate that was last loaded allows.
+    /// The bucket of the rate that was last loaded; `None` without a rate.
     bucket: Option<Bucket>,
-    /// Every use, from which the bucket of another rate is made.
+    /// All uses, from which the bucket of another rate is computed.
     usage: Usage,
 }
 
@@ -36,7 +35,7 @@ impl Entry {
         Self { first_loaded, bucket: None, usage: Usage::default() }
     }
 
-    /// The bucket of a rate, as if it had been in force from the beginning.
+    /// The bucket of a rate, as if it had been in force since the first load.
     fn bucket_of(&self, rate: Rate) -> Bucket {
         match &self.bucket {
             Some(bucket) if bucket.rate() == rate => bucket.clone(),
@@ -44,7 +43,7 @@ impl Entry {
         }
     }
 
-    /// Adds what was kept count of under another identity of the same grant.
+    /// Adds what was counted under a former identity of the same grant.
     fn merge(&mut self, other: Entry) {
         self.first_loaded = self.first_loaded.earliest(other.first_loaded);
         self.usage.merge(other.usage);
@@ -53,8 +52,8 @@ impl Entry {
 }
 
 impl GrantTable {
-    /// Starts the clock of every grant that was never seen before. Others keep their clock and what was used
-    /// of their rate, of which a new rate leaves what it would have left had it always been in force.
+    /// Starts the clock of every grant that is new to this table. Other grants keep clock and usage; a changed rate
+    /// leaves as many uses as if it had always been in force.
     pub fn load(&mut self, policy: &Policy, now: Elapsed) {
         self.migrate(policy);
         for grant in policy.grants() {
@@ -63,9 +62,10 @@ impl GrantTable {
         }
     }
 
-    /// Gives what earlier versions kept count of its grants' identity of today. They named a grant by its whole
-    /// table, numbers included, so that only a policy tells which grant was meant; what this one does not name
-    /// stays for another. [`load`](Self::load) does it too.
+    /// Moves what earlier versions counted for this policy's grants to the grants' present ids. Earlier versions
+    /// identified a grant by its whole table, numbers included, so only a policy tells which grant an entry belongs
+    /// to; entries for grants that this policy does not contain stay, for another policy. [`load`](Self::load)
+    /// calls this.
     pub fn migrate(&mut self, policy: &Policy) {
         for grant in policy.grants() {
             for former in grant.former.iter().filter(|former| **former != grant.id) {
@@ -83,7 +83,8 @@ impl GrantTable {
         }
     }
 
-    /// Takes one use from the grant's rate. Gives whether there was one to take.
+    /// Takes one use from the grant's rate, and returns whether one was available; `false` for a grant that was
+    /// never loaded.
     pub fn spend(&mut self, grant: GrantId, now: Elapsed) -> bool {
         let Some(entry) = self.grants.get_mut(&grant) else { return false };
         let period_us = entry.bucket.as_ref().map(|bucket| bucket.rate().per_us());
@@ -94,7 +95,7 @@ impl GrantTable {
         true
     }
 
-    /// When the grant was first loaded.
+    /// When the grant was first loaded; `None` when it never was.
     pub fn first_loaded(&self, grant: GrantId) -> Option<Elapsed> {
         self.grants.get(&grant).map(|entry| entry.first_loaded)
     }
@@ -112,11 +113,11 @@ impl GrantTable {
         Value::Object(grants.collect::<Object>())
     }
 
-    /// The table that [`to_value`](Self::to_value) wrote down, of this version or an earlier one; after the
-    /// latter call [`migrate`](Self::migrate).
+    /// Reads the value that [`to_value`](Self::to_value) of this version or an earlier one returned; after reading
+    /// an earlier one call [`migrate`](Self::migrate).
     ///
     /// # Errors
-    /// [`TableError`] when no table is written so.
+    /// [`TableError`] when the value is not the state of a grant table.
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         let mut table = Self::default();
         for (id, part) in Part::whole("grants", value).entries()? {
@@ -144,7 +145,7 @@ impl Entry {
         };
         let began_after = bucket.as_ref().is_none_or(|own| own.at().earliest(first_loaded) == first_loaded);
         part.demand(began_after, "the bucket is older than its grant")?;
-        // Where only the bucket was kept, what it is owed was used last.
+        // Where only the bucket was kept, its debt is dated at the bucket's last use.
         let usage = usage.unwrap_or_else(|| {
             let mut usage = Usage::default();
             if let Some(bucket) = &bucket {
@@ -157,7 +158,7 @@ impl Entry {
 }
 
 impl GrantClock for GrantTable {
-    /// A grant that was never loaded has expired.
+    /// A grant that was never loaded counts as expired.
     fn state(&self, grant: &Grant, now: Elapsed) -> GrantState {
         let Some(entry) = self.grants.get(&grant.id) else { return GrantState::Expired };
         if self.remaining_us(grant, now) == Some(0) {

@@ -1,4 +1,4 @@
-//! The windows of versions before 9 of the kernel, which counted in slices of a sixtieth of the period.
+//! The windows of kernel versions before 9, which counted in slices of a sixtieth of the period.
 
 use alloc::vec::Vec;
 
@@ -9,16 +9,16 @@ use crate::counters::state::{Part, ReadResult};
 use crate::counters::usage::Usage;
 
 const SLICES: u64 = 60;
-/// The most slices that counted at a time: a slice was a whole number of µs, so that a period had up to twice as
-/// many as it should.
+/// The most slices that counted at a time. The length of a slice was rounded down to whole µs, so a period had up
+/// to twice as many slices.
 const SLICES_MAX: usize = 2 * SLICES as usize;
 
-/// Amounts by number of slice, oldest first. How long a slice is, only the limit's period tells.
+/// Amounts by slice number, oldest first. The length of a slice depends on the limit's period.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct LegacyWindow(Vec<(u64, u64)>);
 
 impl LegacyWindow {
-    /// The same with times: what is in a slice was used at its end.
+    /// The amounts with times: each slice counts as used at the slice's end.
     pub(super) fn usage(self, per_us: u64) -> Usage {
         let slice_us = (per_us / SLICES).max(1);
         let mut usage = Usage::default();
@@ -29,7 +29,8 @@ impl LegacyWindow {
         usage
     }
 
-    /// Takes out what is reserved of a slice. Gives whether it held as much, or has left the window.
+    /// Subtracts a reserved amount from its slice. Returns whether the slice held that much, or has left the
+    /// window.
     pub(super) fn take(&mut self, slice: u64, amount: u64) -> bool {
         match self.0.iter_mut().find(|(own, _)| *own == slice) {
             Some((_, sum)) => {
@@ -41,7 +42,7 @@ impl LegacyWindow {
         }
     }
 
-    /// Slices and amounts in turn.
+    /// A flat array of slice numbers and amounts.
     pub(super) fn to_value(&self) -> Value {
         let numbers = self.0.iter().flat_map(|(slice, amount)| [Value::from(*slice), Value::from(*amount)]);
         Value::from(numbers.collect::<Vec<_>>())

@@ -16,57 +16,58 @@ use crate::model::amount::Amount;
 use crate::model::limit::{Charge, LimitError, LimitId, USAGE_DIMENSIONS};
 use crate::policy::Policy;
 
-/// What was used of each limit, and when. Periods run on the lower bound of what has passed.
+/// Usage of every `[[limit]]` of a policy, with the times. Periods are measured on the lower bound of the elapsed
+/// time.
 ///
-/// Like a [`Ledger`](crate::budget::Ledger) it is reserved from before the work; then each reservation is
-/// either [kept](Self::commit) or [given back](Self::release). What is reserved counts, whenever it was, until
-/// then. Usage belongs to a limit's id and what it counts: reloading a policy with another `max` or `per`
-/// changes what is allowed, never what was used.
+/// As with a [`Ledger`](crate::budget::Ledger), amounts are reserved before the work, and each reservation is then
+/// either [committed](Self::commit) or [released](Self::release). Until then a reserved amount counts, whatever its
+/// age. Usage belongs to a limit's id and to what it counts: a reloaded policy with another `max` or `per` changes
+/// what is allowed, not what was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitTable {
     counts: BTreeMap<LimitId, Count>,
-    /// What earlier versions wrote down, by the identities of then.
+    /// What earlier versions counted, by the limits' former ids.
     former: BTreeMap<LimitId, LegacyWindow>,
     open: BTreeMap<u64, Box<[Share]>>,
     last_reservation: u64,
 }
 
-/// What was used of one limit.
+/// Usage of one limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Count {
-    /// The period that was last in force.
+    /// The period that was last in force, in µs.
     per_us: u64,
     usage: Usage,
-    /// What open reservations hold.
+    /// The sum of the open reservations.
     reserved: u128,
 }
 
-/// What one reservation holds of one limit.
+/// What one reservation reserved of one limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Share {
     limit: LimitId,
     amount: Amount,
-    /// What the amount is settled by.
+    /// The dimension whose actual usage replaces the amount; `None` keeps the reserved amount.
     usage: Option<Dimension>,
 }
 
-/// A claim on a [`LimitTable`], to be given back to the same table.
+/// What a request reserved in a [`LimitTable`], to be committed or released in the same table.
 #[must_use = "a reservation that is neither committed nor released blocks its amount for ever"]
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LimitReservation(u64);
 
 impl LimitReservation {
-    /// Its number in its table, for writing it down beside the table; see [`LimitTable::reservation`].
+    /// The number of the reservation in its table, to be saved beside the table; see [`LimitTable::reservation`].
     pub fn id(&self) -> u64 {
         self.0
     }
 }
 
 impl LimitTable {
-    /// Whether [`reserve`](Self::reserve) would succeed. Charges on one limit count together.
+    /// Whether [`reserve`](Self::reserve) would succeed. Several charges on one limit are added up.
     ///
     /// # Errors
-    /// [`LimitError::Exceeded`] names the first limit without room.
+    /// [`LimitError::Exceeded`] for the first limit that the charges would exceed.
     pub fn check(&self, charges: &[Charge], now: Elapsed) -> Result<(), LimitError> {
         let mut asked = BTreeMap::new();
         for charge in charges {
@@ -83,7 +84,7 @@ impl LimitTable {
         Ok(())
     }
 
-    /// What was used within the period that ends now, and what is reserved.
+    /// What was used within the period that ends now, plus what is reserved.
     fn used(&self, limit: LimitId, per_us: u64, now: Elapsed) -> u64 {
         self.counts.get(&limit).map_or(0, |count| {
             let used = u128::from(count.usage.within(per_us, now)) + count.reserved;
@@ -94,7 +95,7 @@ impl LimitTable {
     /// Reserves all the charges or none of them.
     ///
     /// # Errors
-    /// [`LimitError::Exceeded`] names the first limit without room; nothing is reserved then.
+    /// [`LimitError::Exceeded`] for the first limit that the charges would exceed; then nothing is reserved.
     pub fn reserve(&mut self, charges: &[Charge], now: Elapsed) -> Result<LimitReservation, LimitError> {
         self.check(charges, now)?;
         let share = |charge: &Charge| {
@@ -109,10 +110,10 @@ impl LimitTable {
         Ok(LimitReservation(self.last_reservation))
     }
 
-    /// Keeps what was reserved as of now: the work was done, or may have been.
+    /// Records the reserved amounts as used now: the work was done, or may have been.
     ///
-    /// A limit on `usage:…` is charged what `actual` says of its dimension, in full and beyond the limit if need
-    /// be; where `actual` does not name it, what was reserved.
+    /// A limit on `usage:…` is charged what `actual` gives for its dimension, in full even beyond the limit; if
+    /// `actual` does not give the dimension, the reserved amount.
     pub fn commit(&mut self, reservation: LimitReservation, actual: &[(Dimension, u64)], now: Elapsed) {
         for share in self.close(reservation) {
             let settled = share.usage.and_then(|dimension| Amount::used(actual, dimension));
@@ -122,7 +123,7 @@ impl LimitTable {
         }
     }
 
-    /// Gives back what was reserved: the work was not done.
+    /// Drops the reserved amounts: the work was not done.
     pub fn release(&mut self, reservation: LimitReservation) {
         self.close(reservation);
     }
@@ -139,16 +140,15 @@ impl LimitTable {
 
     /// The open reservation of this number; `None` when there is none.
     ///
-    /// For restoring, and for nothing else: whoever brings a table back takes up each claim that was written
-    /// down beside it, once.
+    /// Only for restoring a table: call it exactly once for each number that was saved beside the table.
     pub fn reservation(&self, id: u64) -> Option<LimitReservation> {
         self.open.contains_key(&id).then_some(LimitReservation(id))
     }
 
-    /// Gives what earlier versions kept count of its limits' identity of today. They named a limit by its whole
-    /// table, numbers included, so that only a policy tells which limit was meant; what this one does not name
-    /// stays for another. Call it for every policy that comes into force; without a state of an earlier version
-    /// it does nothing.
+    /// Moves what earlier versions counted for this policy's limits to the limits' present ids. Earlier versions
+    /// identified a limit by its whole table, numbers included, so only a policy tells which limit an entry belongs
+    /// to; entries for limits that this policy does not contain stay, for another policy. Call it for every policy
+    /// that comes into force; it does nothing unless the state came from an earlier version.
     pub fn migrate(&mut self, policy: &Policy) {
         for limit in policy.limits() {
             let (former, id) = (limit.former(), limit.id);
@@ -187,11 +187,11 @@ impl LimitTable {
         }
     }
 
-    /// The table that [`to_value`](Self::to_value) wrote down, of this version or an earlier one; after the
-    /// latter call [`migrate`](Self::migrate).
+    /// Reads the value that [`to_value`](Self::to_value) of this version or an earlier one returned; after reading
+    /// an earlier one call [`migrate`](Self::migrate).
     ///
     /// # Errors
-    /// [`TableError`] when no table is written so.
+    /// [`TableError`] when the value is not the state of a limit table.
     pub fn from_value(value: &Value) -> Result<Self, TableError> {
         let whole = Part::whole("limits", value);
         if whole.has("windows") {
@@ -216,7 +216,7 @@ impl LimitTable {
         Ok(table)
     }
 
-    /// Reads what versions before 9 of the kernel wrote: windows in slices, in which what is reserved counts too.
+    /// Reads the form of kernel versions before 9: windows in slices, which include reserved amounts.
     fn read_legacy(whole: &Part<'_>) -> ReadResult<Self> {
         let [windows, open, last] = whole.members(["windows", "open", "last"])?;
         let mut former = BTreeMap::new();

@@ -9,7 +9,7 @@ use idna::uts46::{DnsLength, Hyphens, Uts46};
 
 use super::TargetError;
 
-/// A host name in the form in which it is looked up: lower case, IDN as Punycode (UTS #46), no trailing dot,
+/// A host name in the form in which it is looked up: lower case, IDN as Punycode (UTS #46), without trailing dot,
 /// and never an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanonicalHost(Text);
@@ -18,9 +18,9 @@ impl CanonicalHost {
     /// Normalises case, one trailing dot and internationalised labels.
     ///
     /// # Errors
-    /// [`TargetError::Host`] when the text is no host name: empty or overlong labels, characters other than
-    /// letters, digits, `-` and `_`, or a last label that is a number, since programs read such a name as an
-    /// IPv4 address.
+    /// [`TargetError::Host`] when the text is not a host name: it has empty or overlong labels, characters other
+    /// than letters, digits, `-` and `_`, or a last label that is a number (programs read such a name as an IPv4
+    /// address).
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let ascii = to_ascii(text)?;
@@ -41,7 +41,7 @@ impl CanonicalHost {
 
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, TargetError> {
     let plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-    // Only a label that claims to be Punycode, or is not ASCII, has anything to map.
+    // Only a label in Punycode, in upper case or outside ASCII can be changed by the mapping.
     if text.bytes().all(plain) && !text.contains("xn--") {
         return Ok(Cow::Borrowed(text));
     }
@@ -58,7 +58,7 @@ fn is_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// Whether a last label makes the whole name an IPv4 address to some reader (WHATWG URL, "ends in a number").
+/// Whether some programs read a name with this last label as an IPv4 address (WHATWG URL, "ends in a number").
 fn is_number(label: &str) -> bool {
     let hexadecimal =
         label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));

@@ -1,26 +1,24 @@
-//! IP addresses: one spelling each, and which of them are the public internet.
+//! IP addresses in one spelling, and which of them belong to the public internet.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::TargetError;
 
-/// An IP address with one spelling: an IPv4-mapped IPv6 address is the IPv4 address it maps.
+/// An IP address with one spelling: an IPv4-mapped IPv6 address becomes the IPv4 address it maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanonicalIp(IpAddr);
 
 impl CanonicalIp {
-    /// Normalises an address.
+    /// The canonical form of an address.
     pub fn new(ip: IpAddr) -> Self {
         Self(ip.to_canonical())
     }
 
     /// Reads a dotted quad or an IPv6 address (RFC 4291 §2.2), without brackets.
     ///
-    /// # Errors
-    /// [`TargetError::Address`] for every other spelling. Octal, hexadecimal, short and decimal IPv4 are
-    /// refused, since programs disagree on what they mean; so are IPv6 zones, which mean something on one
-    /// machine only.
+    /// [`TargetError::Address`] for every other spelling. Octal, hexadecimal, short and decimal IPv4 are rejected
+    /// because programs read them differently; IPv6 zones because they are valid on one machine only.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         text.parse().map(Self::new).map_err(|_| TargetError::Address)
     }
@@ -30,11 +28,11 @@ impl CanonicalIp {
         self.0
     }
 
-    /// Whether the address is one of the public internet's: not private, shared, loopback, link-local,
-    /// multicast, reserved, for documentation, a tunnel's end, or where a cloud serves its metadata.
+    /// Whether the address belongs to the public internet: it is not private, shared, loopback, link-local,
+    /// multicast, reserved, for documentation, the end of a tunnel, or an address at which a cloud serves metadata.
     ///
-    /// Follows the IANA special-purpose registries (RFC 6890). An address that carries an IPv4 address
-    /// across NAT64 (RFC 6052) counts as the one it carries.
+    /// Follows the IANA special-purpose registries (RFC 6890). An address that embeds an IPv4 address for NAT64
+    /// (RFC 6052) counts as the embedded one.
     pub fn is_public(self) -> bool {
         match self.0 {
             IpAddr::V4(ip) => is_public_v4(ip),
@@ -44,7 +42,7 @@ impl CanonicalIp {
 }
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {
-    // Azure's metadata and DNS service stands on an address of the public range.
+    // Azure serves metadata and DNS at this address of the public range.
     const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     let [a, b, c, _] = ip.octets();
     let special = matches!(
@@ -68,7 +66,7 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
             is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
         }
-        // Of the global unicast range: IETF protocols (Teredo among them), documentation, 6to4.
+        // Not public within the global unicast range: IETF protocols (Teredo among them), documentation, 6to4.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         [first, ..] => first & 0xe000 == 0x2000,
     }

@@ -1,7 +1,7 @@
-//! Canonical targets: what an action is done to, in the one form that is checked, used and recorded.
+//! Canonical targets: the things that actions act on, in the one form that is checked, used and recorded.
 //!
-//! A target can only be made by canonicalising a text. So what the policy decided about is, by type, what the
-//! host acts on: there is no second spelling that could slip past a rule.
+//! A target can only be made by canonicalising a text. So the target that the policy decided on is, by type, the
+//! target that the host acts on: no second spelling can slip past a rule.
 
 mod error;
 mod host;
@@ -31,7 +31,8 @@ pub(crate) use url::{check_segment, parse_port, write_path_literal, write_query_
 
 use url::split_port;
 
-/// What an action is done to. Its [`Display`](fmt::Display) is the canonical text, which parses back to it.
+/// The canonical thing that an action acts on, such as a path, a URL, a tool or a heap object. Its
+/// [`Display`](fmt::Display) is the canonical text, which parses back to the same target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A file or directory: `/app/data.txt`.
@@ -62,12 +63,12 @@ impl Target {
     /// A file or directory. See [`CanonicalPath::parse`].
     ///
     /// # Errors
-    /// [`TargetError`] when the text has no canonical form; so with every constructor here.
+    /// [`TargetError`] when the text has no canonical form.
     pub fn path(text: &str) -> Result<Target, TargetError> {
         CanonicalPath::parse(text).map(Target::Path)
     }
 
-    /// What sort of thing this is.
+    /// The kind of the target.
     pub fn kind(&self) -> TargetKind {
         match self {
             Self::Path(_) => TargetKind::Path,
@@ -136,7 +137,7 @@ impl Target {
     /// An agent, by its path of names.
     ///
     /// # Errors
-    /// [`TargetError`] when the text has no canonical form; a path has no empty name.
+    /// [`TargetError`] when the text has no canonical form, or one of the names is empty.
     pub fn agent(text: &str) -> Result<Target, TargetError> {
         if text.split('/').any(str::is_empty) {
             return Err(TargetError::Empty);

@@ -6,7 +6,7 @@ use ak_json::Text;
 
 use super::TargetError;
 
-/// The longest name, in bytes.
+/// The most bytes of a name.
 pub const NAME_BYTES_MAX: usize = 256;
 
 /// A name of 1 to [`NAME_BYTES_MAX`] bytes without control characters, compared byte for byte.
@@ -14,10 +14,10 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub struct CanonicalName(Text);
 
 impl CanonicalName {
-    /// Takes a name as it stands.
+    /// Checks a name, and keeps it unchanged.
     ///
     /// # Errors
-    /// [`TargetError`] when it is empty, too long, begins or ends with white space, or holds a control
+    /// [`TargetError`] when the name is empty or too long, begins or ends with white space, or contains a control
     /// character.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.is_empty() {
@@ -55,10 +55,10 @@ pub struct CanonicalTool {
 }
 
 impl CanonicalTool {
-    /// Splits at the last `@` behind the first byte: `@scope/name@1.0` has a version, `@scope/name` has none.
+    /// Splits at the last `@` after the first character: `@scope/name@1.0` has a version, `@scope/name` has none.
     ///
     /// # Errors
-    /// [`TargetError`] when name or version is no name, or another `@` stands within the name.
+    /// [`TargetError`] when name or version is not a valid name, or the name contains another `@`.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let at = text.char_indices().rfind(|&(at, c)| c == '@' && at > 0).map(|(at, _)| at);
         let (name, version) = match at {
@@ -79,7 +79,7 @@ impl CanonicalTool {
         self.name.as_str()
     }
 
-    /// The version, when one is named.
+    /// The version; `None` when the text names none.
     pub fn version(&self) -> Option<&str> {
         self.version.as_ref().map(CanonicalName::as_str)
     }

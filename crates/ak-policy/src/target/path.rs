@@ -7,12 +7,13 @@ use ak_json::Text;
 
 use super::TargetError;
 
-/// The longest path, in bytes (Linux's `PATH_MAX`, its NUL included).
+/// The most bytes of a path (Linux's `PATH_MAX` without the NUL).
 pub const PATH_BYTES_MAX: usize = 4095;
 
-/// An absolute path without `.`, `..`, `//` and trailing `/`; every other byte stands as it was written.
+/// An absolute path without `.`, `..`, `//` and trailing `/`; everything else stays as written.
 ///
-/// It is resolved by its text alone. That is safe because whoever opens it follows no symbolic link.
+/// `..` is resolved on the text alone, without regard to symbolic links. That is safe because the host opens
+/// exactly this path, and follows a symbolic link only after a separate decision on the path it leads to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CanonicalPath(Text);
 
@@ -20,7 +21,7 @@ impl CanonicalPath {
     /// Resolves `.`, `..` and `//`. Percent-encoding, backslashes, spaces and dots within names are literal.
     ///
     /// # Errors
-    /// [`TargetError`] when the path is relative, too long or holds a NUL.
+    /// [`TargetError`] when the path is relative, too long or contains a NUL.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.len() > PATH_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: PATH_BYTES_MAX });
@@ -51,7 +52,7 @@ impl CanonicalPath {
         &self.0
     }
 
-    /// The path without its leading `/`: its segments.
+    /// The segments of the path: the path without its leading `/`.
     pub(crate) fn relative(&self) -> &str {
         self.0.strip_prefix('/').unwrap_or(&self.0)
     }

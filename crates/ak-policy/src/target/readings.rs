@@ -1,32 +1,31 @@
-//! What servers are known to read in a path and in a query.
+//! The ways in which servers are known to read a path and a query.
 //!
-//! A server that gets a request passes it through steps: it decodes escapes, once or, behind a proxy that
-//! decoded too, twice; it drops `;parameters`; it takes `\` for `/` and several `/` for one. Servers differ in
-//! which steps they take and in what order. The readings of a text are all that any chain of these steps makes
-//! of it. A pattern has readings as well: the same steps, taken in its literal parts.
+//! A server passes a request through steps: it decodes escapes, once, or twice behind a proxy that also decodes; it
+//! drops `;parameters`; it treats `\` as `/` and several `/` as one. Servers differ in which steps they take and in
+//! what order. The readings of a text are all results of any chain of these steps. A pattern has readings too: the
+//! same steps, taken in its literal parts.
 //!
-//! Texts here are canonical or come from canonical texts, so that no step leads to `.` or `..`: a URL in which
-//! one would is refused before ([`TargetError::HiddenStep`](super::TargetError::HiddenStep)). Escapes of control
-//! characters and of bytes outside ASCII stay escapes, since no step does anything else with them.
+//! Texts here are canonical or derived from canonical texts, so that no step leads to `.` or `..`: a URL in which
+//! one would is rejected earlier ([`TargetError::HiddenStep`](super::TargetError::HiddenStep)). Escapes of control
+//! characters and of bytes outside ASCII stay escaped, because no other step acts on them.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The most readings of a path, and of a query; a URL or pattern with more is refused.
+/// The most readings of a path, and of a query; a URL or pattern with more is rejected.
 pub(crate) const READINGS_MAX: usize = 64;
-/// All readings of a path, and of a query, have at most so many bytes together; a URL or pattern with more is
-/// refused.
+/// The most bytes of all readings of a path, and of a query, together; a URL or pattern with more is rejected.
 pub(crate) const READING_BYTES_MAX: usize = 64 * 1024;
-/// A pattern and a target are read together in at most so many ways; a permit fails where there are more.
+/// The most joint readings of a pattern and a URL; a permit does not match when there are more.
 const JOINT_READINGS_MAX: usize = 4 * READINGS_MAX;
-/// The bytes that all joint readings have at most together.
+/// The most bytes of all joint readings together.
 const JOINT_READING_BYTES_MAX: usize = 2 * READING_BYTES_MAX;
 
-/// Stands for `*` where a pattern is read; no step touches it, and no canonical text holds it.
+/// Stands for `*` in the text of a pattern; no step changes it, and no canonical text contains it.
 pub(crate) const STAR: char = '\0';
-/// Stands for a `**` that is a segment of a pattern.
+/// Stands for a `**`, a whole segment, in the text of a pattern.
 pub(crate) const DEEP: char = '\u{1}';
 
 /// One reading of a path.
@@ -36,32 +35,32 @@ pub(crate) struct PathReading {
     pub(crate) query: ReadQuery,
 }
 
-/// Where the query stands in a reading of the path.
+/// The place of the query in a reading of the path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ReadQuery {
-    /// Where it stood before.
+    /// The query stays where it is.
     Own,
-    /// Nowhere: a decoded `#` cut it off.
+    /// There is no query: a decoded `#` cut it off.
     Cut,
-    /// Behind a decoded `?`, with what followed it.
+    /// A decoded `?` begins the query, which is this text.
     Behind(String),
 }
 
 /// The readings of a URL that has more than one.
 #[derive(Debug)]
 pub(crate) struct Readings {
-    /// Ascending, the path as it stands among them.
+    /// The readings of the path in ascending order, including the path as written.
     pub(crate) paths: Box<[PathReading]>,
-    /// Ascending, the query as it stands among them; nothing without a query.
+    /// The readings of the query in ascending order, including the query as written; empty without a query.
     pub(crate) queries: Box<[String]>,
 }
 
-/// The URL or pattern has more readings than are looked at.
+/// The URL or pattern has more readings than are examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
 impl Readings {
-    /// The readings of a path and a query; `None` when each has one.
+    /// The readings of a path and a query; `None` when each has only one.
     pub(crate) fn of(path: &str, query: Option<&str>) -> Result<Option<Self>, TooMany> {
         if !has_path_readings(path) && !query.is_some_and(has_query_readings) {
             return Ok(None);
@@ -72,27 +71,27 @@ impl Readings {
     }
 }
 
-/// Every reading of a path, ascending.
+/// Every reading of a path, in ascending order.
 pub(crate) fn paths(path: &str) -> Result<Box<[PathReading]>, TooMany> {
     closure([PathReading::own(path)], &PATH_STEPS, READINGS_MAX, READING_BYTES_MAX)
         .map(|readings| readings.into_iter().map(|[reading]| reading).collect())
 }
 
-/// Every reading of a query, ascending.
+/// Every reading of a query, in ascending order.
 pub(crate) fn queries(query: &str) -> Result<Box<[String]>, TooMany> {
     closure([String::from(query)], &QUERY_STEPS, READINGS_MAX, READING_BYTES_MAX)
         .map(|readings| readings.into_iter().map(|[reading]| reading).collect())
 }
 
-/// Every pair of readings of two paths that the same chain of steps makes of them, of at most `bytes_max` bytes
-/// together.
+/// Every pair of readings of two paths that results from the same chain of steps; [`TooMany`] when they exceed
+/// `bytes_max` bytes together.
 pub(crate) fn joint_paths(a: &str, b: &str, bytes_max: usize) -> Result<Vec<[PathReading; 2]>, TooMany> {
     let start = [PathReading::own(a), PathReading::own(b)];
     closure(start, &PATH_STEPS, JOINT_READINGS_MAX, bytes_max.min(JOINT_READING_BYTES_MAX))
 }
 
-/// Every pair of readings of two queries that the same chain of steps makes of them, of at most `bytes_max` bytes
-/// together.
+/// Every pair of readings of two queries that results from the same chain of steps; [`TooMany`] when they exceed
+/// `bytes_max` bytes together.
 pub(crate) fn joint_queries(a: &str, b: &str, bytes_max: usize) -> Result<Vec<[String; 2]>, TooMany> {
     let start = [String::from(a), String::from(b)];
     closure(start, &QUERY_STEPS, JOINT_READINGS_MAX, bytes_max.min(JOINT_READING_BYTES_MAX))
@@ -108,7 +107,7 @@ fn has_query_readings(query: &str) -> bool {
     query.bytes().any(|byte| matches!(byte, b'%' | b'+'))
 }
 
-/// What steps are taken on.
+/// A text, or a path with its query, that steps can be applied to.
 trait Text: Clone + Ord {
     fn bytes(&self) -> usize;
 }
@@ -159,7 +158,7 @@ const QUERY_STEPS: [Step<String>; 5] = [
     |query| query.split_once('#').map(|(query, _)| query.into()),
 ];
 
-/// All that any chain of steps makes of texts that take each step together.
+/// All results of any chain of steps, each step being applied to all the texts of an array at once.
 fn closure<T: Text, const N: usize>(
     start: [T; N],
     steps: &[Step<T>],
@@ -181,7 +180,7 @@ fn closure<T: Text, const N: usize>(
                     *next = stepped;
                 }
             }
-            // A step never makes a text longer, and undoes none: the closure is finite.
+            // No step lengthens a text or undoes another step, so the closure is finite.
             let bytes = next.iter().map(Text::bytes).sum();
             if known.insert(next.clone()) {
                 bytes_left = bytes_left.checked_sub(bytes).ok_or(TooMany)?;
@@ -204,28 +203,28 @@ impl PathReading {
         step(&self.path).map(|path| Self { path, query: self.query.clone() })
     }
 
-    /// Takes a step in a query that came out of the path.
+    /// Applies a step to a query that came out of the path.
     fn query_step(&self, step: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let ReadQuery::Behind(query) = &self.query else { return None };
         step(query).map(|query| Self { path: self.path.clone(), query: ReadQuery::Behind(query) })
     }
 
-    /// Reads a decoded path as a URL once more: `?` begins a query. What already was the query goes on behind it;
-    /// it is looked at by itself.
+    /// Reads a decoded path as a URL once more: `?` begins a query. The actual query would continue it; its
+    /// readings are examined separately.
     fn split(&self) -> Option<Self> {
         let (path, query) = self.path.split_once('?')?;
         Some(Self { path: path.into(), query: ReadQuery::Behind(query.into()) })
     }
 
-    /// Reads a decoded path as a URL once more: `#` begins what is not sent.
+    /// Reads a decoded path as a URL once more: `#` begins the fragment, which is not sent.
     fn cut(&self) -> Option<Self> {
         let (path, _) = self.path.split_once('#')?;
         Some(Self { path: path.into(), query: ReadQuery::Cut })
     }
 }
 
-/// Decodes escapes of ASCII characters, those that `which` takes. An escape that comes to stand there is
-/// written in upper case, as it does elsewhere.
+/// Decodes those escapes of ASCII characters that `which` accepts; `None` when there are none. Escapes that result
+/// from decoding are put into upper case, like all others.
 fn decode(text: &str, which: impl Fn(u8) -> bool) -> Option<String> {
     let mut decoded = String::new();
     let mut changed = false;
@@ -243,12 +242,12 @@ fn decode(text: &str, which: impl Fn(u8) -> bool) -> Option<String> {
     changed.then(|| upper_escapes(decoded))
 }
 
-/// Whether a step decodes the escape of a byte: printable characters, and those that parsers of URLs drop.
+/// Whether a step decodes the escape of this byte: printable characters, and those that URL parsers drop.
 fn is_decoded(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')
 }
 
-/// The byte whose escape a text begins with.
+/// The byte whose escape the text begins with.
 fn escape_at(text: &str) -> Option<u8> {
     let digit = |at: usize| text.as_bytes().get(at).and_then(|byte| char::from(*byte).to_digit(16));
     u8::try_from(digit(1)? << 4 | digit(2)?).ok()
@@ -271,7 +270,7 @@ fn upper_escapes(text: String) -> String {
     text
 }
 
-/// Drops what stands behind a `;` in every segment (RFC 3986 §3.3).
+/// Drops the text after a `;` in every segment (RFC 3986 §3.3).
 fn without_parameters(path: &str) -> Option<String> {
     path.contains(';').then(|| {
         let segments =
@@ -286,17 +285,17 @@ fn without_parameters(path: &str) -> Option<String> {
     })
 }
 
-/// Drops what stands behind a `;` in the last segment alone (RFC 2396 §3.3, as Python's `urlparse`).
+/// Drops the text after a `;` in the last segment only (RFC 2396 §3.3, as Python's `urlparse`).
 fn without_last_parameters(path: &str) -> Option<String> {
     let (before, last) = path.rsplit_once('/')?;
     let (name, _) = last.split_once(';')?;
     Some(alloc::format!("{before}/{name}"))
 }
 
-/// Takes what stands behind `//` for a host, as parsers of relative references do: `new URL(path, base)`.
+/// Treats the text after `//` as a host, as parsers of relative references do: `new URL(path, base)`.
 fn without_authority(path: &str) -> Option<String> {
     let authority = path.strip_prefix("//")?.trim_start_matches('/');
-    // Of the segments that `**` stands for, one is taken.
+    // One of the segments that `**` stands for is the host.
     let rest = if authority.starts_with(DEEP) {
         Some(authority)
     } else {
@@ -305,7 +304,7 @@ fn without_authority(path: &str) -> Option<String> {
     Some(alloc::format!("/{}", rest.unwrap_or_default()))
 }
 
-/// Takes several `/` for one.
+/// Treats several `/` as one.
 fn merge_slashes(path: &str) -> Option<String> {
     path.contains("//").then(|| {
         path.chars().fold(String::with_capacity(path.len()), |mut path, c| {
@@ -317,17 +316,17 @@ fn merge_slashes(path: &str) -> Option<String> {
     })
 }
 
-/// Takes `+` for a space, as forms do.
+/// Treats `+` as a space, as in forms.
 fn spaces(query: &str) -> Option<String> {
     query.contains('+').then(|| query.replace('+', " "))
 }
 
-/// Drops tabs and line breaks, as parsers of URLs do (WHATWG URL, "basic URL parser").
+/// Drops tabs and line breaks, as URL parsers do (WHATWG URL, "basic URL parser").
 fn without_line_breaks(text: &str) -> Option<String> {
     text.contains(['\t', '\n', '\r']).then(|| text.replace(['\t', '\n', '\r'], ""))
 }
 
-/// Drops spaces at the end, as parsers of URLs do.
+/// Drops spaces at the end, as URL parsers do.
 fn without_end_spaces(text: &str) -> Option<String> {
     text.strip_suffix(' ').map(|text| text.trim_end_matches(' ').into())
 }

@@ -1,4 +1,4 @@
-//! From the two texts of `authorize` to an action and its target.
+//! Resolves an operation and a target, given as texts, to an action and a canonical target.
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -11,7 +11,7 @@ impl Target {
     ///
     /// The operation is a canonical text (`fs.read`, `http.get`), or a bare or upper-case name (`read`,
     /// `WRITE`, `http`, `FS_READ`), which the target resolves: `/…` is a file, `0x…` a heap object,
-    /// `http://…` and `https://…` a URL. A URL may stand behind its method (`POST https://…`); without one,
+    /// `http://…` and `https://…` a URL. A URL may follow its method (`POST https://…`); without one,
     /// `http` means GET. Where the operation fixes the kind of target, its prefix (`tool:`, `model:`, …) may
     /// be left out.
     ///
@@ -117,11 +117,11 @@ fn resolve_action(operation: &str, method: Option<Action>, target: &str) -> Resu
         (verb, _) if VERBS.contains(&verb) => return Err(TargetError::Form),
         (canonical, _) => Action::from_name(canonical).ok_or(TargetError::Operation)?,
     };
-    // A method before the URL must not contradict the operation.
+    // A method before the URL must agree with the operation.
     if method.is_some_and(|method| method != action) { Err(TargetError::Kind) } else { Ok(action) }
 }
 
-/// `FS_READ` and `Fs.Read` are `fs.read`.
+/// The lower-case form with dots: `FS_READ` and `Fs.Read` become `fs.read`.
 fn canonical_name(operation: &str) -> String {
     let lower = operation.to_ascii_lowercase();
     match lower.split_once('_') {
@@ -130,7 +130,7 @@ fn canonical_name(operation: &str) -> String {
     }
 }
 
-/// What a target looks like, where the operation does not say.
+/// The form of a target's text, which resolves operations that fit several kinds of target.
 #[derive(Clone, Copy)]
 enum TargetForm {
     Path,

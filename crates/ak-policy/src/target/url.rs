@@ -12,15 +12,15 @@ use ak_json::Text;
 use super::readings::{PathReading, ReadQuery, Readings, TooMany};
 use super::{CanonicalHost, CanonicalIp, TargetError};
 
-/// The longest URL, in bytes, before and after normalising.
+/// The most bytes of a URL, before and after normalising.
 pub const URL_BYTES_MAX: usize = 8192;
 
-/// The schemes an agent may use.
+/// The schemes of URLs that agents may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
-    /// `http`, port 80 unless the URL says otherwise.
+    /// `http`, with port 80 unless the URL names another.
     Http,
-    /// `https`, port 443 unless the URL says otherwise.
+    /// `https`, with port 443 unless the URL names another.
     Https,
 }
 
@@ -42,12 +42,12 @@ impl Scheme {
     }
 }
 
-/// Who a URL or an endpoint names: a host to be looked up, or an address.
+/// The host of a URL or an endpoint: a name to look up, or an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostOrIp {
-    /// A name.
+    /// A host name, to be looked up.
     Host(CanonicalHost),
-    /// An address.
+    /// An IP address.
     Ip(CanonicalIp),
 }
 
@@ -55,7 +55,7 @@ impl HostOrIp {
     /// Reads a host name, a dotted quad, or an IPv6 address in brackets.
     ///
     /// # Errors
-    /// [`TargetError`] when it is none of them.
+    /// [`TargetError`] when the text is none of these.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner =
@@ -78,10 +78,10 @@ impl fmt::Display for HostOrIp {
     }
 }
 
-/// An `http` or `https` URL with one spelling, in the form in which it is sent.
+/// An `http` or `https` URL with one spelling, which is the one that is sent.
 ///
-/// Scheme and host are in lower case, a default port is dropped, `.` and `..` are resolved, percent-encoding
-/// is in upper case and only where it must be, and the fragment, which is never sent, is gone.
+/// Scheme and host are in lower case, a default port is dropped, `.` and `..` are resolved, percent-encoding is in
+/// upper case and only where it is necessary, and the fragment, which is never sent, is dropped.
 #[derive(Clone, Debug)]
 pub struct CanonicalUrl {
     text: Text,
@@ -89,18 +89,17 @@ pub struct CanonicalUrl {
     host: HostOrIp,
     port: u16,
     path: Range<usize>,
-    /// All readings, when there is more than one.
+    /// All readings, when there are several.
     readings: Option<Arc<Readings>>,
 }
 
 impl CanonicalUrl {
-    /// Normalises a URL (RFC 3986 §6.2.2, with what the WHATWG URL standard adds for characters outside
-    /// ASCII).
+    /// Normalises a URL (RFC 3986 §6.2.2, with what the WHATWG URL standard adds for characters outside ASCII).
     ///
     /// # Errors
-    /// [`TargetError`] when the URL is relative, has another scheme, a user name or password, a backslash,
-    /// white space or a control character, a malformed escape, an escape that hides a NUL or a step upwards in
-    /// the path, or more readings than are looked at: programs disagree on what such a URL names.
+    /// [`TargetError`] when the URL is one that programs read differently: it is relative, has another scheme, a
+    /// user name or password, a backslash, white space or a control character, a malformed escape, an escape that
+    /// hides a NUL or a `..` in the path, or too many readings (more than 64, or 64 KiB, of path or query).
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if text.len() > URL_BYTES_MAX {
             return Err(TargetError::TooLong { bytes_max: URL_BYTES_MAX });
@@ -164,7 +163,7 @@ impl CanonicalUrl {
         &self.host
     }
 
-    /// The port, the scheme's own when the URL names none.
+    /// The port; the scheme's default port when the URL names none.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -174,7 +173,7 @@ impl CanonicalUrl {
         self.text.get(self.path.clone()).unwrap_or("/")
     }
 
-    /// What follows the `?`, when there is one.
+    /// The text after the `?`; `None` without a `?`.
     pub fn query(&self) -> Option<&str> {
         self.text.get(self.path.end..)?.strip_prefix('?')
     }
@@ -184,12 +183,12 @@ impl CanonicalUrl {
         self.text.get(self.path.start..).unwrap_or("/")
     }
 
-    /// What servers may read in path and query; `None` when all of them read what stands there.
+    /// What servers may read in path and query; `None` when all of them read them as written.
     pub(crate) fn readings(&self) -> Option<&Readings> {
         self.readings.as_deref()
     }
 
-    /// Whether some server reads in this URL what some server reads in the other.
+    /// Whether some server's reading of this URL is the same as some server's reading of the other.
     pub(crate) fn may_be(&self, other: &Self) -> bool {
         if self.origin() != other.origin() {
             return false;
@@ -205,7 +204,7 @@ impl CanonicalUrl {
         })
     }
 
-    /// The URL in each of its readings, which are no canonical URLs; nothing when there is but one.
+    /// The URL in each of its readings, which are not canonical URLs; empty when there is only one.
     pub(crate) fn reading_texts(&self) -> Vec<String> {
         if self.readings.is_none() {
             return Vec::new();
@@ -227,7 +226,7 @@ impl CanonicalUrl {
         }
     }
 
-    /// The queries that go with a reading of the path; no query is an empty one.
+    /// The queries that go with a reading of the path; a missing query counts as an empty one.
     fn queries_of<'a>(&'a self, reading: &'a PathReading) -> impl Iterator<Item = &'a str> + Clone {
         let (own, other): (&'a [String], Option<&'a str>) = match (&reading.query, self.readings()) {
             (ReadQuery::Behind(query), _) => (&[], Some(query)),
@@ -289,7 +288,7 @@ fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
                         url.get(start..).and_then(|path| path.rfind('/')).map_or(start, |at| start + at),
                     );
                 }
-                // A step at the end leaves a directory: `/a/.` is `/a/`.
+                // `.` or `..` at the end leaves a directory: `/a/.` is `/a/`.
                 if segments.peek().is_none() {
                     url.push('/');
                 }
@@ -303,10 +302,11 @@ fn write_path(url: &mut String, path: &str) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Refuses a segment, its unreserved characters decoded, of which a server makes `.`, `..` or a NUL that
-/// decodes more than the standard asks for, however often, or that takes a part of it for the whole.
+/// Rejects a segment in which `.`, `..` or a NUL appears to a server that decodes more often than the standard
+/// requires, or treats a part of the segment as a whole one. Unreserved characters of the segment are already
+/// decoded.
 ///
-/// A plain `.` or `..`, and `%2e` alone, have an agreed meaning.
+/// A plain `.` or `..`, and `%2e` alone, have an agreed meaning and are accepted.
 pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     if !segment.contains(['%', ';']) {
         return Ok(());
@@ -323,13 +323,13 @@ pub(crate) fn check_segment(segment: &str) -> Result<(), TargetError> {
     }
 }
 
-/// The text with its escapes decoded until none is left, without the tabs and line breaks that parsers of
-/// URLs drop: `%25%092e` is `%2e` for them, and then `.`.
+/// Decodes the escapes of a text until none is left, and drops the tabs and line breaks that URL parsers drop: they
+/// read `%25%092e` as `%2e`, and then as `.`.
 fn decoded(text: &str) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for byte in text.bytes() {
         decoded.push(byte);
-        // A decoded byte may be the last one of another escape, and so may the one after a dropped byte.
+        // A decoded byte can complete another escape, and so can the byte after a dropped one.
         while let [.., b'%', high, low] = *decoded.as_slice()
             && let Some(byte) = hex_pair((Some(high), Some(low)))
         {
@@ -343,17 +343,17 @@ fn decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// Writes a piece of a pattern's path as it would stand in a canonical URL.
+/// Writes a piece of a pattern's path as a canonical URL would contain it.
 pub(crate) fn write_path_literal(url: &mut String, piece: &str) -> Result<(), TargetError> {
     write_escaped(url, piece, is_path_byte)
 }
 
-/// Writes a piece of a pattern's query as it would stand in a canonical URL.
+/// Writes a piece of a pattern's query as a canonical URL would contain it.
 pub(crate) fn write_query_literal(url: &mut String, piece: &str) -> Result<(), TargetError> {
     write_escaped(url, piece, is_query_byte)
 }
 
-/// Writes `text` with every byte escaped that has to be, and none besides.
+/// Writes `text` with every byte escaped that must be, and no other; `plain` tells which bytes need no escape.
 fn write_escaped(url: &mut String, text: &str, plain: fn(u8) -> bool) -> Result<(), TargetError> {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -386,7 +386,7 @@ fn is_path_byte(byte: u8) -> bool {
     is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
 }
 
-/// As in a path, with `?`; `'` is escaped since browsers and their libraries escape it.
+/// Like a path byte, plus `?`, minus `'`, which browsers and their libraries escape.
 fn is_query_byte(byte: u8) -> bool {
     byte == b'?' || byte != b'\'' && is_path_byte(byte)
 }
