@@ -186,7 +186,7 @@ impl Family for HeapRequest {
                 let target = Target::type_name(&type_name);
                 query_for(Action::HeapQuery, target, &type_name, Some(form.clone().into()))
             }
-            // Who may create objects of a type may say what they hold, as long as nobody else uses the type.
+            // An agent that may create objects of a type may also set the schema that applies in its own scope.
             Self::TypeRegister { name, schema } => {
                 let args = object! { "schema": schema.clone() };
                 query_for(Action::HeapAlloc, Target::type_name(name), name, Some(args))
