@@ -4,9 +4,9 @@
 //!
 //! - **One gate.** The gate turns a [`Request`] into a [`Permit`] or a [`Denial`]; every effect needs a permit.
 //! - **Record first.** Every input makes one [`Record`]; no output leaves the kernel before its record is
-//! committed.
+//!   committed.
 //! - **Pure.** The host passes time and entropy in with each input ([`Now`]); the same inputs give the same bytes,
-//! so anybody can re-execute a journal ([`Replay`]).
+//!   so anybody can re-execute a journal ([`Replay`]).
 //!
 //! The path of a request through the folders: `kernel` admits it and asks its family in `operations` for the policy
 //! query; `authz` decides and reserves the costs in `accounts`; the family answers the request or starts an effect,

@@ -218,8 +218,8 @@ impl Kernel {
         }
     }
 
-    /// Sets a limit on an answer that has none if a budget of tokens or cost, or a capability, must be enforced:
-    /// the limit is what is left of the budget.
+    /// Sets a limit on an answer that has none if a budget of tokens or cost must be enforced, or the answer is
+    /// `bound` for another reason. The limit is what is left of the budget, at most `COMPLETION_TOKENS`.
     pub(crate) fn limit_answer(&self, account: AgentId, agent: &str, asked: &mut Request, bound: bool) {
         let Request::Infer(InferRequest { request, price, .. }) = asked else { return };
         let left = |dimension| self.agents.left(account, dimension, self.clock.elapsed);
