@@ -48,7 +48,7 @@ pub(crate) struct Capabilities {
 /// What the kernel stores about a capability besides its caveats.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldCapability {
-    /// The agent that may derive from it, make tokens of it, and revoke what it derived.
+    /// The agent that may derive from it, make tokens of it, and revoke it unless the owner granted it.
     pub(crate) holder: AgentId,
     /// The name of the grant: a tool, or `fs`, `http`, `net`, `infer`, `spawn`.
     pub(crate) name: Text,

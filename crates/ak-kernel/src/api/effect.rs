@@ -109,7 +109,7 @@ pub enum LogWork {
         /// The number of heap objects that were erased, for the reply.
         objects: u64,
         /// The number of entries about the subject, including that of the erasure, which become unreadable. `None`
-        /// if it is unknown, because an earlier version counted only the later ones.
+        /// if it is unknown, because an earlier version did not count them from the start.
         entries: Option<u64>,
     },
 }

@@ -33,7 +33,7 @@ pub struct Rates {
 /// The price of a model's tokens, images and audio.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Price {
-    /// The rates of prompts below the first tier.
+    /// The rates of prompts to which no tier applies.
     pub rates: Rates,
     /// Rates of longer prompts: each applies to prompts of more than so many tokens. Ascending.
     pub tiers: Vec<(u64, Rates)>,

@@ -294,7 +294,8 @@ impl Kernel {
         &self.policy_files
     }
 
-    /// Confirms that every record up to `seq` is durable. Outputs that rest on them can be polled from now on.
+    /// Confirms that every record up to `seq` is as durable as the host makes it. Outputs that rest on them can be
+    /// polled from now on.
     pub fn committed(&mut self, seq: u64) {
         self.committed = self.committed.max(Some(seq));
     }

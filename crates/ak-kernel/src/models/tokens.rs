@@ -191,8 +191,7 @@ pub(crate) fn parts(request: &Value) -> impl Iterator<Item = (usize, usize, &Val
     })
 }
 
-/// The chat-completions request that is sent: the limit of tokens is lowered to what is permitted and stands under
-/// one name.
+/// The chat-completions request that is sent: its limit of tokens is lowered to what is permitted, and has one name.
 ///
 /// # Errors
 /// INVALID_ARGUMENT if it is not a chat-completions request.

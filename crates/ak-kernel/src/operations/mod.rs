@@ -93,7 +93,7 @@ pub(crate) trait Family: Sized {
         None
     }
 
-    /// The policy query of the request; `None` if the policy has no say in the operation.
+    /// The policy query of the request; `None` if no policy decides on the operation.
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget>;
 
     /// The number of operations that it counts as.

@@ -70,7 +70,7 @@ pub enum HeapRequest {
     },
 }
 
-/// One operation of a batch.
+/// One operation of a batch request.
 ///
 /// An operation may name an object that an earlier operation of the batch creates. `links` writes the handles of
 /// such objects into a document: see [`ak_heap::BatchOp`].

@@ -51,7 +51,8 @@ impl Kernel {
         self.described(account, id)
     }
 
-    /// Revokes a capability and everything derived from it. An agent can revoke only what it derived itself.
+    /// Revokes a capability and everything derived from it. An agent can revoke derived ones that it holds,
+    /// but not the owner's grants.
     pub(crate) fn revoke(&mut self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
         self.agents.capabilities.of(account, id)?;
         if !account.is_main() && self.agents.capabilities.is_grant(id) {
