@@ -478,7 +478,8 @@ proptest! {
     }
 }
 
-/// The length of a streamed answer is not its number of tokens: an estimate does not stop a stream that its server limits.
+/// The length of a streamed answer is not its number of tokens: an estimate does not stop a stream that its server
+/// limits.
 #[test]
 fn a_stream_is_stopped_only_where_its_server_keeps_no_limit() {
     let chunk = |tokens| Step::Chunk { data: "{}".into(), tokens };

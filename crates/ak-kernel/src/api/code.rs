@@ -12,7 +12,7 @@ pub enum ErrorClass {
     Libak,
     /// The policy does not permit the request, or a grant has expired.
     OperationDenied,
-    /// Somebody with authority must approve the request first.
+    /// The owner must approve the request first.
     ApprovalRequired,
     /// Untrusted or secret data must not flow to this target.
     Taint,

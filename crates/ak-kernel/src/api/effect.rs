@@ -60,7 +60,7 @@ pub enum Effect {
     Infer {
         /// The model, which selects the endpoint.
         model: Text,
-        /// The request as the host sends it, with its limit of tokens lowered to what was reserved.
+        /// The request as the host sends it, with one limit of tokens, lowered to what the policy permits.
         request: Value,
         /// Whether to stream the answer; the host reports each chunk as a [`Step`] first.
         stream: bool,

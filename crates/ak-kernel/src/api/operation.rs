@@ -6,8 +6,8 @@ macro_rules! operations {
     ($($family:ident($rows:ident) {
         $($number:literal $variant:ident $name:literal $event:literal $who:ident $reply:ident $doc:literal)*
     })*) => {
-        /// An operation that a session requests, or that the kernel records by itself. Its number is used on the wire and
-        /// in leaves.
+        /// An operation that a session requests, or that the kernel records by itself. Its number is used on the
+        /// wire and in leaves.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u16)]
         pub enum Operation { $($(#[doc = $doc] $variant = $number,)*)* }

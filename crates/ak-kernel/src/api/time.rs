@@ -128,7 +128,7 @@ impl Clock {
         let is_same = (now.boot, now.uptime_us, now.wall) == (self.boot, self.uptime_us, self.wall);
         let begins_boot = now.boot != self.boot;
         let mut next = Clock { wall: now.wall, boot: now.boot, uptime_us: now.uptime_us, ..self };
-        // One input may be taken into account more than once before its record is made.
+        // The same input may advance the clock several times before its record is made.
         next.is_new_boot = begins_boot || self.is_new_boot && is_same;
         if begins_boot {
             self.begin_boot(&mut next);

@@ -403,7 +403,7 @@ mod tests {
 
     use super::*;
 
-    /// The first act that a request asks for.
+    /// The first action that a request asks for.
     fn first(text: &str) -> String {
         let request = Value::parse(text.as_bytes(), &Limits::default()).unwrap();
         match find(&request, |_| true) {

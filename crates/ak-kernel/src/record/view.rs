@@ -569,7 +569,7 @@ mod tests {
         }
     }
 
-    /// The entry as one reads it, member by member.
+    /// The entry in readable form, built member by member.
     fn plain(facts: &EntryFields, details: &Object, message: Option<&str>) -> Value {
         let mut entry = Object::new();
         entry.insert("seq", SEQ);

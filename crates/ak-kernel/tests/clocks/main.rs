@@ -1,5 +1,5 @@
-//! Two clocks: lifetimes, rates and deadlines run on elapsed time, whatever the wall clock says; calendar conditions use the
-//! wall clock.
+//! Two clocks: lifetimes, rates and deadlines use elapsed time, whatever the wall clock shows; calendar conditions
+//! use the wall clock.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod reboots;
