@@ -741,7 +741,7 @@ mod tests {
         Now::steady(Time::from_micros(1_700_000_000_000_000 + number * 50_000), entropy)
     }
 
-    /// A log whose first records are about alice, and later ones about other subjects.
+    /// A log with one record about alice near its start, and records about other subjects throughout.
     fn log() -> Vec<Record> {
         let mut kernel = Kernel::new(now(0), Config::default());
         let note = |subject: &str| {
