@@ -1,16 +1,18 @@
 #![no_std]
 #![forbid(unsafe_code)]
-//! The reference monitor: one deterministic state machine behind every effect of an agent.
+//! The reference monitor: one deterministic state machine that decides on every effect of an agent.
 //!
-//! - **One gate.** A [`Request`] is turned into a [`Permit`] or a [`Denial`]; only a permit can act.
-//! - **Record first.** Every input gives one [`Record`]; nothing leaves before the record is committed.
-//! - **Pure.** Time and entropy come in with each input ([`Now`]); the same inputs give the same bytes, so a journal
-//!   can be re-executed by a stranger ([`Replay`]).
+//! - **One gate.** The gate turns a [`Request`] into a [`Permit`] or a [`Denial`]; every effect needs a permit.
+//! - **Record first.** Every input makes one [`Record`]; no output leaves the kernel before its record is
+//!   committed.
+//! - **Pure.** The host passes time and entropy in with each input ([`Now`]); the same inputs give the same bytes,
+//!   so anybody can re-execute a journal ([`Replay`]).
 //!
-//! The road of a request by folders: `kernel` hears it and asks its family in `operations` what the policy is to judge; `authz`
-//! decides and sets the costs aside in `accounts`; the family answers it, or starts an effect, which waits in `effects`; `record`
-//! makes the entry; [`Kernel::poll_output`] gives the [`Output::Reply`] or [`Output::Perform`]. Of an effect come [`Step`]s and a
-//! [`Completion`], on which the family decides again.
+//! The path of a request through the folders: `kernel` admits it and asks its family in `operations` for the policy
+//! query; `authz` decides and reserves the costs in `accounts`; the family answers the request or starts an effect,
+//! which stays in `effects` until it ends; `record` makes the entry; [`Kernel::poll_output`] returns the
+//! [`Output::Reply`] or [`Output::Perform`]. While the host performs an effect it sends [`Step`]s, and at the end a
+//! [`Completion`]; the family decides on each of them.
 //!
 //! ```
 //! use ak_heap::Content;
@@ -22,7 +24,7 @@
 //! let content = Content::Json(object! { "value": 0 });
 //! kernel.dispatch(now, SessionId::OWNER, Request::Heap(HeapRequest::Alloc { type_name: "counter".into(), content, subject: None }))?;
 //!
-//! // The driver's loop: keep the records, say so, take what they release.
+//! // The driver's loop: store each record, confirm it, take the outputs that this releases.
 //! while let Some(record) = kernel.poll_record() {
 //!     kernel.committed(record.seq);
 //! }
@@ -36,49 +38,53 @@
 //! Imports: `replay → kernel → operations → state → {authz, effects, tools, heap} → {models, accounts} → record → codec → api`
 //!
 //! ## `api`
-//! Types alone, and their JSON form: `request` (a file for each family), `operation` (the one table), `kernel_rule` (ids of what no policy decides), `reply`, `code` (the list of
-//! error codes), `effect` (what the host performs and brings back), `http_hop`, `tool_request`, `presented` (a request with who
-//! asks by which capability), `prepared` (what is worked out before the kernel's lock), `capability_spec`, `audit_filter`, `config`,
-//! `fields` (the reader of JSON objects), `policy_files`, `price`, `usage`, `session`, `subject`, `throttled`, `time`.
+//! Types without logic, and their JSON form: `request` (a file for each family), `operation` (the table of
+//! operations), `kernel_rule` (ids for decisions that no policy makes), `reply`, `code` (the table of error codes),
+//! `effect` (what the host performs and reports), `http_hop`, `tool_request`, `presented` (a request with the
+//! capability that its session presents), `prepared` (results computed before the kernel's lock is taken),
+//! `capability_spec`, `audit_filter`, `config`, `fields` (the reader of JSON objects), `policy_files`, `price`,
+//! `usage`, `session`, `subject`, `throttled`, `time`.
 //!
 //! ## `codec`
-//! Bytes: `input` (inputs as the journal keeps them), `frame` (frames of the wire).
+//! Byte formats: `input` (inputs as the journal stores them), `frame` (frames of the wire protocol).
 //!
 //! ## `record`
-//! What each input leaves: `entry` (the record and its leaf), `subjects` (whom it is about), `view` and `history` (what can be
-//! queried), `recorded` (what an earlier version decided), `shared` (collections whose copies share).
+//! The record of each input: `entry` (the record and its leaf), `subjects` (the subjects of a record), `view` and
+//! `history` (entries that queries read), `recorded` (decisions of an earlier version), `shared` (collections whose
+//! clones share memory).
 //!
 //! ## `accounts`
-//! `agents` with their budgets, `capabilities`, `sessions`, `tool_permissions`.
+//! Agents' accounts: `agents` (with their budgets), `capabilities`, `sessions`, `tool_permissions`.
 //!
 //! ## `models`
-//! What the content of a request to a model decides: `tokens`, `provider_actions`.
+//! Rules on the content of a request to a model: `tokens` (limits, estimates, charges), `provider_actions`.
 //!
 //! ## `authz`
-//! `gate` (the one), `query` (what the policy is asked), `admission` (how often somebody is heard).
+//! `gate` (the only place that permits a request), `query` (the policy query), `admission` (rates per agent).
 //!
 //! ## `effects`
-//! Effects that have started: `pending`, and their form in a snapshot, `state`.
+//! Effects that have started: `pending` (in memory), `state` (in a snapshot).
 //!
 //! ## `tools`
-//! `registry`, and `run`, one run of a tool.
+//! `registry` (the registered tools), `run` (one run of a tool).
 //!
 //! ## `heap`
-//! `types`, the registered types of heap objects. The heap itself is `ak-heap`.
+//! `types`: the registered types of heap objects. The heap itself is `ak-heap`.
 //!
 //! ## `state`
-//! The kernel's state, who asks, and how an input is recorded.
+//! The kernel's state, the caller of a request, and how an input is recorded.
 //!
 //! ## `operations`
-//! A module for each family of operations, behind one signature: `heap`, `file`, `http`, `infer`, `tools`, `agent`, `audit`,
-//! `admin`; and for all of them `prepared` and `details`, the readable keys of an entry.
+//! A module for each family of operations, all with one signature: `heap`, `file`, `http`, `infer`, `tools`,
+//! `agent`, `audit`, `admin`. Shared by all of them: `prepared` and `details` (the readable keys of an entry).
 //!
 //! ## `kernel`
-//! The inputs: requests, `effects` (steps and ends), `host_call` (what a running tool asks for); `admission` and `record_size` bound
-//! them.
+//! The inputs: requests, `effects` (steps and completions), `host_call` (requests of a running tool); `admission`
+//! and `record_size` bound them.
 //!
 //! ## `replay`
-//! A journal again: `reexecute` (with `rerun` of tools), `verify`, `snapshot`, `export`, `upgrade` from an earlier version.
+//! Executes a journal again: `reexecute` (with `rerun` for tools), `verify`, `snapshot`, `export`, `upgrade` (from
+//! an earlier version).
 //!
 //! This crate knows nothing of files, sockets, clocks, threads or Python.
 
@@ -154,5 +160,5 @@ pub use tools::{
     run::{TOOL_LOG_BYTES_MAX, ToolRun, ToolStep},
 };
 
-/// The leaves, for those who drive a kernel.
+/// The crates whose types appear in this interface, for hosts that drive a kernel.
 pub use {ak_audit, ak_heap, ak_json, ak_policy, ak_sandbox};

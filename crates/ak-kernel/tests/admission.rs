@@ -102,7 +102,8 @@ fn one_agents_flood_does_not_throttle_another() {
     assert_eq!(admitted(&mut machine, b, &alloc("note", "1"), 5), 5);
 }
 
-/// Decisions cost work too: an agent whose requests make the kernel walk a long policy is throttled, whatever is decided.
+/// Decisions cost work too: an agent whose requests need many steps of a long policy is throttled, whatever the
+/// decisions are.
 #[test]
 fn decision_steps_count_as_work() {
     let mut machine =

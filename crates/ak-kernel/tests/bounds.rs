@@ -1,4 +1,4 @@
-//! Bounds on the work of one request while others wait.
+//! Bounds on the work of one request under the kernel's lock.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -96,7 +96,7 @@ fn a_batch_costs_no_more_decisions_than_a_request_has_steps() {
     let refused =
         failure(machine.call_as(OWNER, Request::Heap(HeapRequest::Batch { parts: vec![part; 1_000] })));
     assert_eq!(refused.code, Code::Limit, "{refused:?}");
-    // The next one has as many as ever.
+    // The next request has the full amount again.
     machine.call_as(OWNER, alloc("doc", "1")).unwrap();
 }
 
@@ -170,7 +170,7 @@ fn an_input_over_its_own_limit_is_rejected() {
         assert_eq!(refused.code, Code::Limit);
         assert!(refused.message.contains(told), "{refused}");
     }
-    // That somebody was turned away is recorded, and nothing of what was asked.
+    // Only the count of throttled requests is recorded, and nothing of their content.
     let bytes: usize = machine.records[recorded..].iter().map(|record| record.body.len()).sum();
     assert!(bytes < 4_096, "{bytes}");
     machine.effect(OWNER, post(headers(256, 900)));
@@ -195,7 +195,7 @@ fn prepared_forms_equal_those_that_the_kernel_computes() {
         (policy("nonsense"), None),
         (policy(permits), None),
         (read.clone(), Some(Completion::File(data.clone()))),
-        // Another completion than the request's.
+        // A completion of another kind than the request's.
         (read, Some(Completion::Http(response.clone()))),
         (write, Some(Completion::Done)),
         (get, Some(Completion::Http(response))),

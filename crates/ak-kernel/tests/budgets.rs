@@ -119,7 +119,7 @@ fn an_agents_budget_is_one_pool_for_its_descendants() {
     machine.policy(&format!(
         "{TOOLS}[agent.\"crew\".budgets]\ntool_calls = 4\n[agent.crew.budgets.each]\ntool_calls = 3\n"
     ));
-    // An ancestor need not have been there.
+    // An ancestor need not exist before.
     let deep = machine.agent("crew/w/x");
     let other = machine.agent("crew/w");
     let stranger = machine.agent("crewman");
@@ -160,7 +160,7 @@ fn tokens_and_cost_can_be_limited_per_day() {
             "[[limit]]\nid = \"l\"\noperation = \"infer\"\ntarget = \"m\"\nsum = \"usage:{sum}\"\nmax = {max}\nper = \"24h\"\n"
         )
     };
-    // Each answer takes 110 tokens, which cost 220 µUSD; a little more is set aside.
+    // Each answer takes 110 tokens, which cost 220 µUSD; a little more is reserved.
     for (rest, first, next_day) in
         [(budget.to_owned(), 2, 2), (limit("tokens", 300), 2, 2), (limit("cost_micro_usd", 600), 2, 2)]
     {
@@ -217,7 +217,7 @@ fn answer(tokens: u64) -> Completion {
     Completion::Inferred { response: object! { "usage": usage }, tokens }
 }
 
-/// Makes a request to a model that uses this many tokens, and gives whether it was sent.
+/// Sends a request to a model that uses this many tokens. Returns whether it was permitted.
 fn ask(machine: &mut Machine, session: SessionId, tokens: u64) -> bool {
     let call = machine.dispatch(session, question());
     match machine.effects.pop() {
@@ -268,7 +268,7 @@ fn an_agent_session_lowers_its_own_budget_and_nothing_else() {
     machine.policy(&format!("{TOOLS}[agent.\"crew/w\".budgets]\ntool_calls = 20\n"));
     let worker = machine.agent("crew/w");
     let refused = |machine: &mut Machine, request| failure(machine.call_as(worker, request)).code;
-    // What is above the policy's limit lowers nothing today; it holds when the policy's limit rises.
+    // A number above the policy's limit has no effect yet; it applies when the policy's limit rises.
     machine.call_as(worker, set(None, ToolCalls, Some(30))).unwrap();
     assert_eq!(status(&mut machine, worker, ToolCalls).0, Some(20));
     assert_eq!(refused(&mut machine, set(None, ToolCalls, Some(31))), Code::PolicyDeny);
@@ -281,7 +281,7 @@ fn an_agent_session_lowers_its_own_budget_and_nothing_else() {
     for other in ["main", "crew", "crew/w/x", "nobody"] {
         assert_eq!(refused(&mut machine, set(Some(other), ToolCalls, Some(1))), Code::NotFound, "{other}");
     }
-    // What the owner set is no agent's to raise, and lifting is raising.
+    // An agent cannot raise a limit that the owner set, nor remove it.
     machine.call(set(Some("crew/w"), ToolCalls, Some(4))).unwrap();
     assert_eq!(refused(&mut machine, set(None, ToolCalls, Some(5))), Code::PolicyDeny);
     assert_eq!(calls(&mut machine, worker), 4);
@@ -290,7 +290,7 @@ fn an_agent_session_lowers_its_own_budget_and_nothing_else() {
     machine.replayed();
 }
 
-// The property.
+// The property test.
 
 const NAMES: [&str; 8] = ["main", "a", "a/b", "a/b/c", "a/b/c/d", "a/e", "f", "f/g"];
 const DIMENSIONS: [Dimension; 3] = [Dimension::ToolCalls, Dimension::Bytes, Dimension::Compute];
@@ -298,7 +298,7 @@ const HOUR_US: u64 = 3_600_000_000;
 
 #[derive(Clone, Debug)]
 struct Limit {
-    /// Whose, by number; none for the table of everybody.
+    /// The agent by index; `None` for the table that applies to all agents.
     of: Option<usize>,
     each: bool,
     dimension: usize,
@@ -316,9 +316,9 @@ enum Act {
         limit: Option<u64>,
     },
     Call(usize),
-    /// Begins to read so many bytes at most.
+    /// Begins a read of at most this many bytes.
     Begin(usize, u64),
-    /// Ends the effect of this number with so many bytes, or with an unknown outcome, or with a failure.
+    /// Ends one of the open effects: with a number of bytes, with an unknown outcome, or with a failure.
     End(usize, u64),
     Status(usize),
     Sleep(u64),
@@ -338,7 +338,7 @@ fn limits() -> impl Strategy<Value = Vec<Limit>> {
         Limit { of, each: each && of.is_some(), dimension, hours, max }
     });
     prop::collection::vec(limit, 0..5).prop_map(|mut limits| {
-        // One table says a thing once.
+        // A table may set a limit only once.
         let key = |limit: &Limit| (limit.of, limit.each, limit.dimension);
         limits.sort_by_key(key);
         limits.dedup_by_key(|limit| key(limit));
@@ -362,7 +362,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Whether an agent is another or a descendant of it.
+/// Whether an agent equals another one or is its descendant.
 fn is_within(name: usize, of: usize) -> bool {
     let (name, of) = (NAMES[name], NAMES[of]);
     of == "main" || name == of || name.strip_prefix(of).is_some_and(|rest| rest.starts_with('/'))
@@ -371,7 +371,7 @@ fn is_within(name: usize, of: usize) -> bool {
 /// An amount in each dimension.
 type Amounts = Vec<(usize, u64)>;
 
-/// The naive model: a list of charges, summed anew for each question.
+/// The naive model: a list of charges, which is summed again for each question.
 #[derive(Default)]
 struct Naive {
     limits: Vec<Limit>,
@@ -381,7 +381,7 @@ struct Naive {
 }
 
 impl Naive {
-    /// What is left to an agent, at least: as if each period were `longer` of it.
+    /// Lower bound of what an agent has left, with each period prolonged by `longer`.
     fn left(&self, by: usize, dimension: usize, now_us: u64, longer: fn(u64) -> u64) -> Option<u64> {
         let left = |max: u64, counts: &dyn Fn(usize) -> bool, hours: Option<u64>| {
             let recent = |at: u64| hours.is_none_or(|hours| at + longer(hours * HOUR_US) > now_us);
@@ -403,7 +403,7 @@ impl Naive {
         };
         let mut least: Vec<u64> = Vec::new();
         for limit in self.limits.iter().filter(|limit| limit.dimension == dimension) {
-            // The table of everybody is one pool for main, and one limit each for the others.
+            // The table for all agents is one pool for `main`, and one limit each for the others.
             let each = limit.each || limit.of.is_none() && by != 0;
             if each && limit.of.is_none_or(|of| is_within(by, of)) {
                 least.push(left(limit.max, &|who| who == by, limit.hours));
@@ -421,7 +421,7 @@ impl Naive {
         least.into_iter().min()
     }
 
-    /// Whether every limit has room, strictly and with periods taken for longer than they are.
+    /// Whether every limit has room: exactly, and with prolonged periods.
     fn has_room(&self, by: usize, amounts: &[(usize, u64)], now_us: u64) -> (bool, bool) {
         let fits = |longer: fn(u64) -> u64| {
             amounts.iter().all(|(what, amount)| {
@@ -486,7 +486,7 @@ impl Run {
         self.naive.charges.push((now_us, by, what, amount));
     }
 
-    /// Asking costs one operation. Gives whether that was paid, of a request with this end.
+    /// A request costs one `compute`. Returns whether it was paid, and compares with the request's outcome.
     fn pays(&mut self, by: usize, outcome: Option<&Outcome>) -> bool {
         let (strictly, surely) = self.naive.has_room(by, &[(COMPUTE, 1)], self.now_us());
         let is_refused = |failure: &Failure| {
@@ -544,7 +544,7 @@ impl Run {
                 let request = set(of.map(|of| NAMES[of]), DIMENSIONS[dimension], limit);
                 let call = self.machine.dispatch(self.sessions[by], request);
                 let outcome = self.machine.replies.get(&call).cloned().unwrap();
-                // The owner may always put a budget right.
+                // The owner may always set a budget.
                 if by != 0 && !self.pays(by, Some(&outcome)) {
                     return;
                 }
@@ -589,7 +589,7 @@ impl Run {
         }
     }
 
-    /// What is told of an agent is what the bookkeeping says.
+    /// The reported budget status equals the model's.
     fn compare(&mut self, by: usize) {
         let call = self.machine.dispatch(
             self.sessions[by],
@@ -633,8 +633,8 @@ impl Run {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Nobody is let beyond what the policy, what was set, and each ancestor leaves; nobody is refused what is left; and no
-    /// change of a number, no reload and no restart makes anything forgotten.
+    /// No agent exceeds the limits of the policy, of requests, and of its ancestors; no agent is refused what is
+    /// left; and changed limits, reloads and restarts lose no usage.
     #[test]
     fn no_account_and_no_ancestor_is_ever_above_its_limit(acts in prop::collection::vec(act(), 1..60)) {
         let mut run = Run::new();

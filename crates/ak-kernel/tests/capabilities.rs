@@ -73,7 +73,7 @@ fn add() -> Request {
     tool("add", r#"{"a":1,"b":2}"#)
 }
 
-/// Whether a request passes the gate; what it does is of no interest here.
+/// Whether a request passes the gate. The effect itself does not matter here.
 fn passes(
     machine: &mut Machine,
     session: SessionId,
@@ -137,7 +137,8 @@ fn every_ancestor_must_be_covered() {
     passes(&mut machine, crew, file_read("/data/a/y")).unwrap();
 }
 
-/// Each row: a capability spec, the caveats of the token's own blocks, the time waited, and the result of presenting it.
+/// Each row: a capability spec, the caveats of the token's own blocks, the time waited, and the result of
+/// presenting it.
 #[test]
 fn a_request_outside_a_presented_capability_fails_with_its_code() {
     let fs = r#"{"resource":"/data/a/**"}"#;
@@ -200,7 +201,7 @@ fn no_use_after_revoke() {
         matches!(machine.progress(ticket, step), StepAnswer::Abort(failure) if failure.code == Code::CapRevoked)
     );
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
-    // A policy loaded anew renews nothing, nor does a slot used again.
+    // Neither a reloaded policy nor a reused slot renews a capability.
     machine.policy(POLICY);
     grant(&mut machine, r#"{"agent":"other","name":"fs"}"#);
     for capability in [all, child, grandchild] {
@@ -216,7 +217,7 @@ fn no_use_after_revoke() {
     }
     let refused = passes(&mut machine, worker, file_read("/data/a/x")).unwrap_err();
     assert_eq!(code_and_class(&refused), (Code::CapRevoked, ErrorClass::OperationDenied));
-    // The same after a restart.
+    // The same holds after a restart.
     machine.kernel = machine.replayed();
     let refused = passes(&mut machine, worker, present(file_read("/data/a/x"), all, [])).unwrap_err();
     assert_eq!(refused.code, Code::CapRevoked);
@@ -233,7 +234,7 @@ fn uses_survive_a_restart_and_a_reload() {
     machine.complete(ticket, Completion::File(b"ten bytes.".as_slice().into()));
     machine.kernel = machine.replayed();
     machine.policy(POLICY);
-    // What was not used came back to the budget; the use itself is spent, at every ancestor.
+    // The unused amount is credited to the budget; the use is spent, for every ancestor.
     passes(&mut machine, worker, present(file_read("/data/x"), child, [])).unwrap();
     passes(&mut machine, worker, file_read("/data/x")).unwrap();
     let refused = passes(&mut machine, worker, present(file_read("/data/x"), child, [])).unwrap_err();
@@ -450,7 +451,8 @@ fn terms() -> impl Strategy<Value = Object> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-    /// What a derived capability lets pass, every one that it comes from lets pass, and the policy does.
+    /// Every request that a derived capability covers is covered by each of its ancestors and permitted by the
+    /// policy.
     #[test]
     fn authority_never_grows(chain in prop::collection::vec(terms(), 1..4)) {
         let (mut machine, worker) = machine();
@@ -459,7 +461,7 @@ proptest! {
         for mut args in chain {
             args.insert("capability", format!("{:#x}", line.last().unwrap().to_u64()));
             let narrower = Request::decode(Operation::CapAttenuate, &args.into()).unwrap();
-            // A path is no resource of `http`.
+            // A path is not a valid resource of `http`.
             if let Ok(Reply::Value(made)) = machine.call_as(worker, narrower) {
                 line.push(id(&made));
             }
@@ -479,7 +481,8 @@ proptest! {
     }
 }
 
-/// The length of a streamed answer is not its number of tokens: an estimate does not stop a stream that its server limits.
+/// The length of a streamed answer is not its number of tokens: an estimate does not stop a stream that its server
+/// limits.
 #[test]
 fn a_stream_is_stopped_only_where_its_server_keeps_no_limit() {
     let chunk = |tokens| Step::Chunk { data: "{}".into(), tokens };

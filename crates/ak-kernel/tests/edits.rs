@@ -13,13 +13,14 @@ use sha2::{Digest as _, Sha256};
 use editing::{Dice, Outcome, edit, journal, outcome, report};
 use support::{Machine, alloc, json};
 
-/// How many edits are tried; many more in the nightly run.
+/// The number of edits that are tried; many more in the nightly run.
 const EDITS: (&str, u64) = ("AK_EDITS", 2_000);
-/// How many edits are tried on one journal.
+/// The number of edits that are tried on one journal.
 const EDITS_OF_ONE: u64 = 25;
 
-/// A finding is what [`first_wrong`](ak_kernel::Examination::first_wrong) says, or that the bytes are no stream. Where what is left is
-/// another log that a kernel could have written, the finding is its head, which is not the one that was kept.
+/// An edit is found if [`first_wrong`](ak_kernel::LogVerifier::first_wrong) reports it, or if the bytes cannot be
+/// decoded. If the result is another log that a kernel could have written, its head must differ from the
+/// original's.
 #[test]
 fn no_edit_of_a_journal_is_accepted_without_a_finding() {
     let edits = std::env::var(EDITS.0).map_or(EDITS.1, |text| text.parse().unwrap());
@@ -66,8 +67,8 @@ fn derived(entropy: &[u8; 32], purpose: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// A small journal whose genesis names another version. `commit` makes its commitment anew, which takes no more than the
-/// entropy that stands in it.
+/// A small journal whose genesis names another version. `commit` computes its commitment anew, for which the
+/// entropy in the body suffices.
 fn of_version(version: u64, commit: bool) -> Machine {
     let mut machine = Machine::new();
     machine.call(alloc("note", "1")).unwrap();
@@ -76,14 +77,14 @@ fn of_version(version: u64, commit: bool) -> Machine {
     };
     body.insert("semantics", version);
     if version < 9 {
-        // What earlier versions did not write.
+        // Members that earlier versions did not write.
         body.remove("uptime");
         body.remove("boot");
     }
     let body = Value::from(body);
     machine.records[0].body = body.to_json().into_bytes().into();
     if commit {
-        // The support's first input.
+        // The entropy of the first input of `support`.
         let salt = derived(&[1; 32], "salt");
         change_leaf(&mut machine, 0, |entry| {
             entry.request = ak_audit::commitment(&salt, body.digest().as_bytes())
@@ -138,7 +139,7 @@ fn a_log_of_an_earlier_version_is_verified_in_part() {
     }
 }
 
-/// Appends an entry that says it is the record of an upgrade.
+/// Appends an entry that claims to be the record of an upgrade.
 fn append_upgrade(machine: &mut Machine, from: u64) -> u64 {
     let last = machine.records.last().unwrap();
     let leaf = last.leaf.clone();
@@ -166,13 +167,14 @@ fn append_upgrade(machine: &mut Machine, from: u64) -> u64 {
 
 #[test]
 fn an_upgrade_belongs_to_an_earlier_version_and_its_snapshot() {
-    // In a log of this version.
+    // In a log of this version it is wrong.
     let mut machine = Machine::new();
     machine.call(alloc("note", "1")).unwrap();
     let seq = append_upgrade(&mut machine, 8);
     assert_eq!(machine.examined(&BTreeMap::new()).1.first_wrong().unwrap().0, seq);
     for from in [7, 8] {
-        // Without a snapshot the state at the end is not known; with one of another state the record does not follow.
+        // Without a snapshot the state at the end is unknown; after one of another state the record does not
+        // follow.
         let mut machine = of_version(8, true);
         machine.records.truncate(1);
         let snapshot = machine.snapshot();
@@ -213,7 +215,7 @@ fn a_pruned_log_is_never_complete_and_its_snapshot_must_match_its_entry() {
     let mut bent = snapshot.clone();
     *bent.last_mut().unwrap() ^= 1;
     assert_eq!(examined(Some(&bent), 1).first_wrong().unwrap().0, 2);
-    // Before the snapshot a body is what its entry commits to as well.
+    // A body before the snapshot must also match its entry's commitment.
     let mut bent = machine.records[1].body.to_vec();
     let at = bent.iter().position(|byte| *byte == b'1').unwrap();
     bent[at] = b'3';

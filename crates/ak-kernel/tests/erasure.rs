@@ -1,4 +1,4 @@
-//! Erasure: what it removes, what remains proven, and that nothing is left to guess the removed data from.
+//! Erasure: what it removes, what remains proven, and that the removed data cannot be guessed from the rest.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use support::{Machine, alloc, failure, file_read, handle, json, value, write};
 
-/// The text that must not be found afterwards.
+/// The text that must not be found after the erasure.
 const SECRET: &str = "born in Ulm";
 
 fn about_alice(content: &str) -> Request {
@@ -31,7 +31,7 @@ fn erase(subject: &str) -> Request {
     Request::Audit(AuditRequest::Erase { subject: subject.into() })
 }
 
-/// Whether a text occurs anywhere in what a host stores.
+/// Whether a text occurs in anything that a host stores.
 fn found(machine: &Machine, snapshot: &[u8], text: &str) -> bool {
     let holds = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     holds(snapshot) || machine.records.iter().any(|record| holds(&record.leaf) || holds(&record.body))
@@ -53,7 +53,7 @@ fn an_erasure_leaves_nothing_of_its_subject() {
         subject: Some("alice".into()),
     });
     machine.call(log).unwrap();
-    // A failed patch tells of it as well.
+    // The error of a failed patch contains it too.
     let patch = format!("[{{\"op\":\"test\",\"path\":\"/was\",\"value\":\"not {SECRET}\"}}]");
     failure(machine.call(write(object, &patch, None)));
     let memory = |machine: &mut Machine| {
@@ -80,7 +80,7 @@ fn an_erasure_leaves_nothing_of_its_subject() {
     );
     let entries = value(machine.call(Request::Audit(AuditRequest::Query(AuditFilter::default()))));
     assert!(!entries.to_json().contains(SECRET) && !entries.to_json().contains("alice"));
-    // The name can be used again, and is then another subject's.
+    // The name can be used again, for a new subject.
     machine.call(about_alice("{}")).unwrap();
     assert_ne!(machine.records.last().unwrap().subjects, machine.records[2].subjects);
     assert!(machine.erase("alice").is_ok());
@@ -109,7 +109,7 @@ fn the_subject_of_a_dropped_object_is_not_part_of_the_state() {
         notes.iter().filter(|note| text.contains(&format!("\"{note}\":\"alice\""))).count()
     };
     assert_eq!(about(&mut machine), notes.len());
-    // Tombstones of 64 MiB are kept: these push the first ones out.
+    // Tombstones of up to 64 MiB are kept: these replace the first ones.
     let large: Vec<_> = (0..20).map(|fill| handle(machine.call(large(fill)))).collect();
     for large in large {
         machine.call(Request::Heap(HeapRequest::Delete { handle: large, expected_version: None })).unwrap();
@@ -132,7 +132,7 @@ fn a_body_about_several_subjects_is_erased_with_any_of_them() {
     machine.call(Request::Heap(HeapRequest::Query { form: Object::new() })).unwrap();
     let (_, snapshot) = machine.erase("alice").unwrap();
     assert!(!found(&machine, &snapshot, SECRET));
-    // What the query gave cannot be guessed at: the same answer under the salts that are left is another commitment.
+    // The reply to the query cannot be guessed: the same reply with the remaining salts has another commitment.
     let query = machine.records[3].leaf.clone();
     let entry = ak_audit::Entry::decode(&query).unwrap();
     assert_ne!(entry.reply, [0; 32]);
@@ -160,7 +160,7 @@ fn the_log_verifies_up_to_an_erased_body_and_from_the_next_snapshot_on() {
     // Genesis, note, alice, note, erase, snapshot begins, snapshot is kept, outcome, note.
     assert_eq!(letters, "ffoooffff");
     assert_eq!((examination.follows(), examination.opaque(), examination.first_wrong()), (6, 3, None));
-    // A snapshot that was changed is of another state than the one that the entry commits to.
+    // A changed snapshot has another state than the one that the entry commits to.
     let mut bent = snapshot;
     let at = bent.windows(7).position(|window| window == b"\"clock\"").unwrap();
     let digit = at + bent[at..].iter().position(u8::is_ascii_digit).unwrap() + 1;
@@ -168,7 +168,7 @@ fn the_log_verifies_up_to_an_erased_body_and_from_the_next_snapshot_on() {
     let (_, examination) = machine.examined(&BTreeMap::from([(seq, bent)]));
     assert_eq!(examination.follows(), 3);
     assert_eq!(examination.first_wrong().expect("the snapshot is wrong").0, seq + 1);
-    // Nor is one believed that no entry commits to.
+    // Nor is a snapshot accepted to which no entry commits.
     let end = machine.records.iter().position(|record| record.seq == seq + 1).unwrap();
     machine.records.truncate(end);
     let (_, examination) = machine.examined(&kept);
@@ -182,7 +182,7 @@ fn the_record_of_an_erasure_outlives_every_other_erasure() {
     machine.call(alloc("note", "1")).unwrap();
     machine.erase("alice").unwrap();
     let note = machine.records.iter().position(|record| record.subjects.len() == 1).unwrap();
-    // The owner's own entries go too, those of the erasure before among them.
+    // The owner's own entries are erased too, including that of the earlier erasure.
     let kept = BTreeMap::from([machine.erase("main").unwrap()]);
     assert_eq!(machine.examined(&kept).1.first_wrong(), None);
     let outcomes = machine.records.iter().filter(|record| {
@@ -190,7 +190,7 @@ fn the_record_of_an_erasure_outlives_every_other_erasure() {
         entry.operation == Operation::AuditErase.number() && entry.kind == ak_audit::Kind::Outcome
     });
     assert!(outcomes.map(|record| record.body.len()).all(|bytes| bytes > 0));
-    // So one more body that is blanked in the name of whoever is gone is found.
+    // So verification finds one more body that is removed under an erased subject.
     let alice = machine.records[note].subjects.clone();
     let policy =
         machine.records.iter().position(|record| record.subjects.is_empty() && record.seq > 0).unwrap();
@@ -205,7 +205,8 @@ fn a_wrong_decision_is_found_though_its_bytes_are_consistent() {
     for n in 0..4 {
         machine.call(alloc("note", &n.to_string())).unwrap();
     }
-    // Rewritten from entry 2 on by somebody who can hash: a denial becomes a permit, the chain is whole again.
+    // An editor who can compute hashes rewrites the log from entry 2 on: a denial becomes a permit, and the chain
+    // is made anew.
     let mut records = machine.records.clone();
     let mut previous = ak_audit::leaf_hash(&records[1].leaf);
     for record in &mut records[2..] {
@@ -272,7 +273,7 @@ fn an_interrupted_erasure_is_resumed() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Snapshots are not trusted: whatever their bytes are, no state comes of them but the one that was recorded.
+    /// Snapshots are not trusted: no bytes restore another state than the recorded one.
     #[test]
     fn a_bent_snapshot_makes_no_other_state(at: prop::sample::Index, bent: u8, cut in any::<bool>()) {
         let mut machine = Machine::new();

@@ -1,4 +1,4 @@
-//! Operations on files that come to more than one path: each path is decided on.
+//! Operations on files that involve more than one path: the gate decides on each path.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -14,7 +14,7 @@ use ak_policy::{
 };
 use support::{Machine, json, value};
 
-/// Everything beneath `/data` may be read and written, save what is closed.
+/// Everything beneath `/data` may be read and written, except what is forbidden.
 const POLICY: &str = r#"
 [fs]
 read = ["/data/**"]
@@ -150,7 +150,7 @@ fn each_directory_that_is_made_is_decided_on() {
     assert_eq!(machine.progress(ticket, step("/data/a/b")), StepAnswer::Continue);
     assert!(matches!(machine.progress(ticket, step("/data/other")), StepAnswer::Abort(_)), "it is not above");
     machine.complete(ticket, Completion::Done);
-    // Without `parents` there is no other path.
+    // Without `parents` no other path belongs to the effect.
     let (ticket, _) = started(&mut machine, make("/data/a/b", false)).unwrap();
     assert!(matches!(machine.progress(ticket, step("/data/a")), StepAnswer::Abort(_)));
     machine.replayed();
@@ -291,7 +291,7 @@ fn a_presented_capability_must_cover_what_a_glob_enters_and_what_it_tells() {
         let capability = CapId::from_u64(u64::from_str_radix(text, 16).unwrap());
         let token = VerifiedToken { capability, authority: [].into_iter().collect() };
         let presented = PresentedCapability::new(token).unwrap();
-        // The owner may list and read all of it.
+        // The owner may list and read everything.
         let asked = Request::File(glob("/data/open/x/**", 10)).presenting(presented);
         let (call, ticket, _) = machine.effect(SessionId::OWNER, asked);
         assert_eq!(machine.progress(ticket, step("/data/open/x")), StepAnswer::Continue);

@@ -117,8 +117,8 @@ fn the_golden_journal_replays() {
     session().replayed();
 }
 
-/// A journal with every kind of request, step and completion, decided on for the owner and for an agent, and snapshots between them. An
-/// earlier kernel of this version wrote it, before operations were sorted into families.
+/// A journal with every kind of request, step and completion, by the owner and by an agent, with snapshots in
+/// between. An earlier kernel of this version wrote it, before operations were sorted into families.
 #[test]
 fn a_journal_of_every_kind_of_request_replays() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -201,7 +201,7 @@ fn a_batch_applies_whole_or_names_the_first_refusal() {
         (vec![new("n", "1"), gone(kept)], 1, Code::PolicyDeny),
         (vec![new("n", "1"), new("", "1")], 1, Code::InvalidArgument),
         (vec![change(object, "[]"), change(foreign, "[]")], 1, Code::NotFound),
-        // The gate looks at all of it before any of it is done.
+        // The gate decides on all operations before any of them is performed.
         (vec![test.clone(), change(foreign, "[]")], 1, Code::NotFound),
         (vec![gone(object), change(object, "[]")], 1, Code::NotFound),
         (vec![new("n", "1"), change(Created(1), "[]")], 1, Code::InvalidArgument),
@@ -378,7 +378,7 @@ fn an_agents_types_bind_its_delegation_tree_and_the_owners_bind_everyone() {
     machine.call_as(a, register("mine", "{}")).unwrap();
     machine.call_as(a, register("mine", r#"{"type":"integer"}"#)).unwrap();
     assert_eq!(used(&mut machine, a, Dimension::Memory), 18, "a schema takes memory");
-    // A name that another agent uses, or has registered, is as free as any other.
+    // A name that another agent uses or has registered is free to use.
     machine.call_as(b, alloc("mine", "\"b's\"")).unwrap();
     machine.call_as(b, register("mine", r#"{"type":"string"}"#)).unwrap();
     machine.call_as(b, register("task", r#"{"not":{}}"#)).unwrap();

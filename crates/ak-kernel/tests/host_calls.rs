@@ -25,7 +25,7 @@ fn machine(policy: &str, tools: impl IntoIterator<Item = Request>) -> (Machine, 
     (machine, agent)
 }
 
-/// Lets an agent call a tool; `world` performs the effects of its host calls.
+/// Calls a tool as an agent; `world` completes the effects of its host calls.
 fn call(
     machine: &mut Machine,
     agent: SessionId,
@@ -63,13 +63,13 @@ fn a_tool_reaches_only_what_its_manifest_and_its_agent_are_permitted() {
     let done = value(call(&mut machine, agent, read("/both/x"), &mut file));
     assert_eq!(done.to_json(), r#"{"output":{"ok":true,"result":{"bytes":"L2JvdGgveA"}}}"#);
 
-    // The agent may, the tool may not.
+    // The agent is permitted, the tool is not.
     let (name, message) = denied(call(&mut machine, agent, read("/data/x"), &mut file));
     assert_eq!(name, "CAP_SCOPE", "{message}");
-    // The tool may, the agent may not: a confused deputy.
+    // The tool is permitted, the agent is not: a confused deputy.
     let (name, message) = denied(call(&mut machine, agent, read("/tool/x"), &mut file));
     assert_eq!(name, "POLICY_DENY", "{message}");
-    // A way around the pattern is none.
+    // A path with `..` does not evade the pattern.
     let (name, _) = denied(call(&mut machine, agent, read("/both/../tool/x"), &mut file));
     assert_eq!(name, "POLICY_DENY");
     machine.replayed();
@@ -87,7 +87,7 @@ fn the_record_of_a_host_call_names_the_tool_and_its_call() {
     assert_eq!(row.get("cause").unwrap().as_u64(), Some(id.seq()), "{}", row.to_json());
     assert_eq!([text("kind"), text("actor"), text("decision")], ["step", "worker", "default_deny"]);
     assert_eq!([text("rule_id"), text("target"), text("by_tool")], ["needs", "/data/secret", "read@1.0.0"]);
-    // The agent learns why, as of a request of its own.
+    // The agent's last denial states the reason, as for a request of its own.
     let told = value(machine.call_as(agent, Request::Admin(AdminRequest::LastError)));
     assert_eq!(told.get("denial").unwrap().get("reason_code").unwrap().as_str(), Some("CAP_SCOPE"));
 }
@@ -232,7 +232,7 @@ fn a_called_tool_has_no_permission_that_its_caller_lacks() {
     assert!(done.contains(r#""ok":true,"result":{"output":{"ok":true"#), "{done}");
     let refused = value(call(&mut machine, agent, through("/both/b"), &mut file)).to_json();
     assert!(refused.contains("CAP_SCOPE"), "{refused}");
-    // `outer` does not need `add`.
+    // The needs of `outer` do not include `add`.
     let other = tool("outer", r#"{"tool":"add","args":{"a":1,"b":2}}"#);
     assert_eq!(denied(call(&mut machine, agent, other, &mut file)).0, "CAP_SCOPE");
     machine.replayed();
@@ -255,7 +255,7 @@ fn the_depth_of_nested_tool_calls_is_limited() {
     machine.replayed();
 }
 
-/// The fuel that a tool of these tests has left when it makes a host call.
+/// The fuel that a tool in these tests has left when it makes a host call.
 const FUEL: u64 = 1_000_000;
 
 fn host_call(operation: HostOperation, args: &str) -> ToolRequest {
@@ -282,7 +282,7 @@ fn the_host_calls_of_one_call_are_limited() {
         let over = machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
         assert_eq!(code(&machine, over), Some(Code::Limit));
     }
-    // Another call counts anew.
+    // Another call has its own count.
     let (_, other, _) = machine.effect(agent, tool("inner", "{}"));
     let asked = machine.host_call(other, host_call(HostOperation::Now, "{}"));
     assert_eq!(code(&machine, asked), None);
@@ -352,7 +352,7 @@ fn only_a_running_tool_makes_host_calls() {
     let asked = machine.host_call(ticket, now());
     assert_eq!(code(&machine, asked), Some(Code::Replay), "a ticket that is used up");
 
-    // What a tool asked for may outlive it; it asks for nothing more then.
+    // The effect of a host call may outlive the tool, which makes no further host calls.
     let (_, outer, _) = machine.effect(agent, tool("read", r#"{"path":"/both/x"}"#));
     let asked = machine.host_call(outer, host_call(HostOperation::FsRead, r#"{"path":"/both/x"}"#));
     let (inner, _) = machine.effects.pop().unwrap();
@@ -427,7 +427,7 @@ fn a_snapshot_holds_running_tools() {
 fn a_rerun_tool_must_make_the_same_host_calls() {
     let (mut machine, agent) = machine(FILES, [relay("read", "fs_read", &["fs.read:/both/**"])]);
     let (_, ticket, _) = machine.effect(agent, tool("read", r#"{"path":"/both/x"}"#));
-    // A host that says that the tool asked for something else.
+    // The host reports another host call than the tool made.
     machine.host_call(ticket, host_call(HostOperation::FsRead, r#"{"path":"/both/y"}"#));
     let (inner, _) = machine.effects.pop().unwrap();
     machine.complete(inner, Completion::File(Arc::from(&b"x"[..])));
@@ -473,7 +473,7 @@ fn host_calls_are_within_the_agents_rates() {
         assert_eq!(refused.code, Code::RateLimit);
         let after: usize = machine.records.iter().map(|record| record.body.len()).sum();
         assert!(after - before < 40_000, "{} bytes", after - before);
-        // Later it may ask again.
+        // It may try again later.
         let wait = refused.context.get("retry_after_ms").unwrap().as_u64().unwrap();
         machine.sleep_ms(wait);
         machine.host_call(ticket, host_call(HostOperation::Now, "{}"));
@@ -492,16 +492,16 @@ fn a_tool_run_by_the_owner_gets_no_owner_rights() {
         relay("open", "fs_read", &["fs.read:/**"]),
     ];
     let (mut machine, agent) = machine(policy, tools);
-    // It reads no agent's objects.
+    // It cannot read an agent's objects.
     let agents = handle(machine.call_as(agent, alloc("note", r#"{"secret":1}"#)));
     let read = |handle| tool("read", &format!(r#"{{"handle":"{handle}"}}"#));
     assert_eq!(denied(call(&mut machine, SessionId::OWNER, read(agents), &mut file)).0, "NOT_FOUND");
     let own = handle(machine.call(alloc("note", r#"{"mine":1}"#)));
     assert!(value(call(&mut machine, SessionId::OWNER, read(own), &mut file)).to_json().contains("mine"));
-    // What it sends is a stranger's.
+    // Data that it sends is untrusted.
     let send = tool("send", r#"{"method":"POST","url":"https://a.example/"}"#);
     assert_eq!(denied(call(&mut machine, SessionId::OWNER, send, &mut file)).0, "POLICY_DENY");
-    // It is told no more than an agent.
+    // It learns no more than an agent.
     let open = value(call(&mut machine, SessionId::OWNER, tool("open", r#"{"path":"/x"}"#), &mut file));
     assert!(open.to_json().contains(r#""suggested_snippet":"""#), "{}", open.to_json());
     machine.replayed();
@@ -630,11 +630,11 @@ fn arguments_of_a_command_are_those_it_was_registered_with() {
     let first = tool_digest(machine.call(second_argument(&["--unit", "abc"])));
     let output = |outcome: Outcome| value(outcome).get("output").cloned().unwrap();
     assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("abc"));
-    // Other arguments are another tool.
+    // Other arguments make another tool.
     assert_ne!(tool_digest(machine.call(second_argument(&["--unit", "xyz"]))), first);
     assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("xyz"));
     machine.replayed();
-    // A snapshot holds them.
+    // A snapshot contains the arguments.
     let at = machine.kernel.entries();
     let snapshot = machine.snapshot();
     assert_eq!(output(machine.call(tool("second", "{}"))), Value::from("xyz"));

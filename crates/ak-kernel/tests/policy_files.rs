@@ -41,7 +41,7 @@ fn the_files_of_a_policy_are_known_after_replay_and_from_a_snapshot() {
     machine.call(loaded()).unwrap();
     assert!(machine.kernel.policy().to_value().to_json().contains("add"), "what it includes is part of it");
     check_snapshot(&mut machine, &["/etc/policy.toml"]);
-    // A policy that is refused changes nothing, and one of no file has none.
+    // A policy that is not accepted changes nothing; a policy that came from no file has no files.
     machine.call(support::load("nonsense = 1")).unwrap_err();
     check_snapshot(&mut machine, &["/etc/policy.toml"]);
     machine.call(support::load("")).unwrap();

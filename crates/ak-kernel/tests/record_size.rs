@@ -61,8 +61,8 @@ fn journal_bytes(record: &Record) -> u64 {
     (FRAME + payload + closing) as u64
 }
 
-/// A number for each kind of request: a new one does not compile until it stands here, and is not covered until `request`
-/// makes it.
+/// The number of each kind of request. A new kind does not compile until it is listed here, and is not covered
+/// until `request` makes it.
 fn number(request: &Request) -> usize {
     match request {
         Request::Heap(HeapRequest::Alloc { .. }) => 0,
@@ -121,12 +121,12 @@ struct Seed {
 }
 
 impl Seed {
-    /// A text of about so many bytes.
+    /// A text of at least `size` bytes.
     fn long(&self) -> Text {
         Text::from(self.text.repeat(1 + self.size / self.text.len().max(1)))
     }
 
-    /// A name, which is what the kernel takes, or not.
+    /// A valid name, or a long text in its place.
     fn name(&self, tame: &str) -> Text {
         if self.wild { self.long() } else { Text::from(tame) }
     }
@@ -252,7 +252,7 @@ fn request(number: usize, seed: &Seed) -> Request {
     }
 }
 
-/// A step of such an effect, or of any other.
+/// A step of any kind.
 fn step(kind: usize, seed: &Seed) -> Step {
     match kind % 6 {
         0 => Step::Resolved(vec![[255; 16].into(); seed.size % 1000]),
@@ -267,7 +267,7 @@ fn step(kind: usize, seed: &Seed) -> Step {
     }
 }
 
-/// A completion of the request's kind, or a failure, of a size over any limit where the seed is.
+/// A completion of the request's kind, or a failure; larger than any limit if the seed is.
 fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     let failed = || {
         let context = object! { "text": seed.long(), (seed.long()): true };
@@ -306,7 +306,8 @@ fn completion(kind: usize, request: &Request, seed: &Seed) -> Completion {
     }
 }
 
-/// Records every step and the end of a request, and compares the sizes with the reserved one. Gives whether it became an effect.
+/// Records every step and the outcome of a request, and compares their sizes with the reserved one. Returns whether
+/// the request became an effect.
 fn is_within_its_room(
     machine: &mut Machine,
     request: Request,
@@ -438,7 +439,7 @@ fn an_effect_with_too_many_steps_fails() {
     let now = machine.now();
     assert_eq!(machine.kernel.progress(now, ticket, redirect(1)), Err(refused.clone()), "nor any other step");
     let before = machine.records.len();
-    // Whatever the host says of it: what was refused is why it ended.
+    // Whatever the host reports, the outcome is the refusal's failure.
     let (context, spent) = (Object::new(), Spent { hops_sent: Some(3), ..Spent::from(9) });
     let ended = Completion::Failed { code: Code::Io, message: "stopped".into(), context, spent };
     machine.complete(ticket, ended);
@@ -460,7 +461,7 @@ fn the_number_of_resolved_addresses_is_limited() {
     machine.replayed();
 }
 
-/// A completion, and whether it is over the limit.
+/// Each row: a completion, and whether it is over the limit.
 #[test]
 fn completions_are_bounded_before_they_are_recorded() {
     let text = |bytes: u64| Text::from("\u{1}".repeat(usize::try_from(bytes / 6).unwrap()));
@@ -530,7 +531,7 @@ fn the_bytes_of_links_in_a_file_effect_are_limited() {
     assert!(machine.kernel.progress(now, ticket, link).is_err());
 }
 
-/// Everything at its longest, under the default limits: a frame of a journal holds 64 MiB.
+/// Requests of the greatest length under the default limits: a frame of a journal holds 64 MiB.
 #[test]
 fn a_record_is_never_longer_than_a_journal_accepts() {
     const FRAME_BYTES: u64 = 64 << 20;
@@ -563,7 +564,7 @@ fn a_record_is_never_longer_than_a_journal_accepts() {
         let name = request.operation().name();
         let asked = AuthenticatedRequest::from(request);
         asked.check_form().unwrap_or_else(|failure| panic!("{name}: {failure}"));
-        // Even if all of it were one record.
+        // Even if one record took all of it.
         let room = kernel.record_bytes_max(&asked);
         assert!(room < FRAME_BYTES, "{name}: {room}");
     }

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 use support::{Machine, alloc, json, load, new, relay, tool, write};
 
-/// The next act of a random run. Numbers are taken modulo what exists.
+/// The next act of a random run. Numbers are taken modulo the number of existing items.
 #[derive(Clone, Debug)]
 enum Act {
     Alloc { agent: usize, value: i64 },
@@ -143,7 +143,7 @@ struct Run {
     capabilities: Vec<CapId>,
     snapshots: BTreeMap<u64, Vec<u8>>,
     begun: Option<ak_kernel::StateImage>,
-    /// How many of the first records nobody can execute any more.
+    /// The number of first records that cannot be executed any more.
     erased_below: u64,
 }
 
@@ -361,7 +361,8 @@ impl Run {
                 (agent, request)
             }
             Act::Snapshot => {
-                // One begins, others go on, and then it is kept, unless another began meanwhile.
+                // A snapshot begins, other inputs follow, and then it is stored, unless another one has begun in
+                // between.
                 let now = self.machine.now();
                 let kernel = &mut self.machine.kernel;
                 match self.begun.take() {
@@ -378,7 +379,7 @@ impl Run {
             }
             Act::Erase { which } => {
                 if let Ok((seq, snapshot)) = self.machine.erase(["alice", "a", "main"][which]) {
-                    // Older ones hold what was erased.
+                    // Older snapshots contain the erased data.
                     self.snapshots = BTreeMap::from([(seq, snapshot)]);
                     self.erased_below = seq;
                 }
@@ -439,7 +440,7 @@ impl Run {
             (1, _) => Completion::Unknown,
             (2, _) => Completion::Done,
             (3, Effect::RunTool { tool, env, input, limits }) => {
-                // The host gives the tool up; what it asked for goes on.
+                // The host stops the tool; the effect of its host call continues.
                 let mut run = ToolRun::start(&tool, &input, limits, &env);
                 if let ToolStep::Asks(request) = run.step() {
                     self.machine.host_call(ticket, request);
@@ -553,7 +554,7 @@ proptest! {
     }
 }
 
-/// How many entries are re-executed in one run; a million in the nightly run.
+/// The number of entries that one run re-executes; a million in the nightly run.
 const ENTRIES: (&str, u64) = ("AK_REPLAY_ENTRIES", 20_000);
 
 #[test]

@@ -45,7 +45,7 @@ fn an_agent_has_several_sessions_and_each_is_journalled() {
         .filter_map(|entry| entry.get("session")?.as_u64())
         .collect();
     assert_eq!(sessions, [one, other, one].map(|session| u64::from(session.number())));
-    // One ends, the other goes on.
+    // One session ends, the other remains.
     machine.call_as(one, Request::Agent(AgentRequest::SessionClose)).unwrap();
     assert_eq!(
         machine.try_dispatch(one, Request::Tools(ToolsRequest::List)).unwrap_err().code,
@@ -81,7 +81,7 @@ fn guests_do_not_see_each_other_and_share_one_account() {
         open(&mut machine, SessionId::GUESTS, "guest").unwrap(),
         open(&mut machine, SessionId::GUESTS, "guest").unwrap(),
     );
-    // Nothing of the baseline.
+    // A guest has no baseline permissions.
     assert_eq!(failure(machine.call_as(one, alloc("note", "1"))).code, Code::PolicyDeny);
     machine.policy(
         "[[rule]]\nid = \"g\"\neffect = \"permit\"\noperation = \"heap.alloc\"\ntarget = \"*\"\nagent = \"guest/**\"\n\
@@ -93,7 +93,7 @@ fn guests_do_not_see_each_other_and_share_one_account() {
     for guest in [one, other] {
         assert_eq!(failure(machine.call_as(guest, alloc("note", "3"))).code, Code::BudgetExceeded);
     }
-    // A guest leaves nothing behind, and its place in the account is free again.
+    // A guest is removed completely, and its share of the common account is free again.
     machine.call_as(one, Request::Agent(AgentRequest::SessionClose)).unwrap();
     let third = open(&mut machine, SessionId::GUESTS, "guest").unwrap();
     machine.call_as(third, alloc("note", "3")).unwrap();

@@ -1,4 +1,5 @@
-//! Agents and their accounts. What an agent spends is spent by the root agent too.
+//! Agents and their accounts. Everything that an agent uses is charged to each of its ancestors too, up to the root
+//! agent.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -26,19 +27,19 @@ use crate::{
     },
 };
 
-/// One agent: its name, its account, and what it was last refused.
+/// One agent: its name, its account, and its last denial.
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) name: Text,
-    /// Who pays too for what it spends; none for the root agent.
+    /// The agent that is charged for this agent's usage too; `None` for the root agent.
     parent: Option<AgentId>,
     ledger: Ledger,
-    /// When its wall time began, in kernel time: the upper bound, in µs.
+    /// Kernel time at which the agent's wall time began (upper bound), in µs.
     since_us: u64,
     pub(crate) last_denial: Option<Denial>,
 }
 
-/// All agents, by number. With them, what was used of the policy's cumulative limits, and the capabilities.
+/// All agents by number, with the usage of the policy's cumulative limits, and the capabilities.
 #[derive(Debug)]
 pub(crate) struct Agents {
     all: BTreeMap<AgentId, Agent>,
@@ -48,29 +49,29 @@ pub(crate) struct Agents {
     pub(crate) capabilities: Capabilities,
 }
 
-/// What is set aside for one request: a reservation in each account on the way to the root, and in each capability
-/// that it rests on.
+/// The reserved costs of one request: a reservation in each account of the agent's lineage up to the root, in the
+/// policy's limits, and in each capability that the request rests on.
 ///
-/// It ends in [`Agents::settle`] or [`Agents::release`], by value.
+/// It is consumed by [`Agents::settle`] or [`Agents::release`].
 #[derive(Debug, Default)]
 #[must_use = "it is settled or released, exactly once"]
 pub(crate) struct Reservation {
     parts: Vec<(AgentId, BudgetReservation)>,
     limits: Vec<LimitReservation>,
     pub(crate) capabilities: Vec<CapReservation>,
-    /// How many of the capabilities were set aside first, with all that the request may use; the others only for more of the
-    /// same, as for redirects.
+    /// The number of capability reservations at the front that were made for the request itself, with all that it
+    /// may use. Those after them are additional costs of the same request, such as redirects.
     covers: usize,
 }
 
 impl Reservation {
-    /// What capabilities set aside for the request that this is for.
+    /// Sets the capability reservations of the request itself.
     pub(crate) fn cover(&mut self, capabilities: Vec<CapReservation>) {
         self.covers = capabilities.len();
         self.capabilities = capabilities;
     }
 
-    /// Adds what was set aside for something else.
+    /// Adds a reservation for additional costs of the same request.
     pub(crate) fn join(&mut self, other: Reservation) {
         self.parts.extend(other.parts);
         self.limits.extend(other.limits);
@@ -78,7 +79,7 @@ impl Reservation {
     }
 }
 
-/// What a request may cost at most: budgets, and the policy's cumulative limits.
+/// The most that a request may cost: amounts of budgets, and charges against the policy's cumulative limits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Charges {
     pub(crate) amounts: Vec<(Dimension, u64)>,
@@ -86,7 +87,7 @@ pub(crate) struct Charges {
 }
 
 impl Agents {
-    /// The root agent, and the parent of all guests.
+    /// The root agent `main`, and `guest`, the parent of all guests.
     pub(crate) fn new(now: Elapsed) -> Agents {
         let mut agents = Agents::empty();
         agents.insert(Text::from(MAIN), None, now);
@@ -94,7 +95,7 @@ impl Agents {
         agents
     }
 
-    /// Nobody at all.
+    /// No agents at all.
     pub(crate) fn empty() -> Agents {
         Agents {
             all: BTreeMap::new(),
@@ -124,7 +125,7 @@ impl Agents {
         self.all.get(&account)
     }
 
-    /// The name of an agent; empty where there is none.
+    /// The name of an agent; empty if it does not exist.
     pub(crate) fn name(&self, account: AgentId) -> Text {
         self.get(account).map(|agent| agent.name.clone()).unwrap_or_default()
     }
@@ -133,11 +134,11 @@ impl Agents {
         self.all.get_mut(&account)
     }
 
-    /// The agent with this name. It is made if it is not there, and so is each of its ancestors: an ancestor's account is
-    /// charged for what its descendants do, whether or not it ever asks for anything itself.
+    /// The agent with this name. It is created if it does not exist, and so is each of its ancestors, since an
+    /// ancestor's account is charged for its descendants even if it never sends a request itself.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT where the name is no agent's name; QUOTA where there are as many agents as there may be.
+    /// INVALID_ARGUMENT if the name is not a valid agent name; QUOTA if there are `agents_max` agents already.
     pub(crate) fn open(
         &mut self,
         name: &Text,
@@ -160,7 +161,7 @@ impl Agents {
             .filter(|name| self.find(name).is_none())
             .map(Text::from)
             .collect();
-        // The parent of guests is there in any case.
+        // `guest`, the parent of guests, always exists and does not count.
         let count = self.all.len().saturating_add(missing.len()).saturating_sub(1) as u64;
         if count > agents_max
             || self.next.checked_add(u32::try_from(missing.len()).unwrap_or(u32::MAX)).is_none()
@@ -177,7 +178,7 @@ impl Agents {
         self.find(name).ok_or_else(|| refuse("it is gone"))
     }
 
-    /// The agent with this name as an earlier version made it: without its ancestors.
+    /// The agent with this name as an earlier version created it: without its ancestors.
     pub(crate) fn open_alone(&mut self, name: &Text, policy: &Policy, now: Elapsed) -> AgentId {
         if let Some(account) = self.find(name) {
             return account;
@@ -190,7 +191,8 @@ impl Agents {
         id
     }
 
-    /// Makes the ancestors of every agent, and the parent of guests, where an earlier version left them out.
+    /// Creates the missing ancestors of every agent, and the parent of guests, which an earlier version did not
+    /// create.
     pub(crate) fn complete_lineages(&mut self, policy: &Policy, now: Elapsed) {
         let names: Vec<Text> = self.by_name.keys().cloned().chain([Text::from(GUEST)]).collect();
         for name in &names {
@@ -201,7 +203,7 @@ impl Agents {
             }
         }
         self.adopt_parents();
-        // An earlier version charged the agent itself and the root agent, and nobody between.
+        // An earlier version charged the agent itself and the root agent, but not the ancestors between them.
         let used: Vec<_> = self
             .all
             .iter()
@@ -219,7 +221,7 @@ impl Agents {
         }
     }
 
-    /// Brings the usage of limits under the names that this version gives them.
+    /// Stores the usage of limits under the names that this version uses.
     pub(crate) fn migrate_limits(&mut self, policy: &Policy) {
         self.limits.migrate(policy);
         for agent in self.all.values_mut() {
@@ -227,25 +229,25 @@ impl Agents {
         }
     }
 
-    /// Ends an agent. Its name can be used again, by another one.
+    /// Removes an agent. Its name can be used again by a new agent.
     pub(crate) fn remove(&mut self, account: AgentId) {
         if let Some(agent) = self.all.remove(&account) {
             self.by_name.remove(&agent.name);
         }
     }
 
-    /// Whether an agent has none below it, and is not one that is always there.
+    /// Whether an agent has no children and is not one of the two that always exist.
     pub(crate) fn is_leaf(&self, account: AgentId) -> bool {
         let fixed = account.is_main() || self.get(account).is_some_and(|agent| *agent.name == *GUEST);
         !fixed && self.all.values().all(|agent| agent.parent != Some(account))
     }
 
-    /// Whether an agent is a guest, as opposed to somebody whom the owner let in.
+    /// Whether an agent is a guest, as opposed to one to which the owner gave a session.
     pub(crate) fn is_guest(&self, account: AgentId) -> bool {
         self.get(account).is_some_and(|agent| agent.name.starts_with("guest/"))
     }
 
-    /// The agent and its ancestors, but for the root agent; nobody where the root agent asks.
+    /// The agent and its ancestors without the root agent; empty for the root agent.
     pub(crate) fn lineage(&self, account: AgentId) -> Vec<AgentId> {
         self.accounts(account).into_iter().filter(|account| !account.is_main()).collect()
     }
@@ -256,22 +258,22 @@ impl Agents {
 }
 
 impl Agent {
-    /// Takes the limits that a policy sets for this agent.
+    /// Takes over the limits that a policy sets for this agent.
     fn adopt(&mut self, policy: &Policy) {
         self.ledger.set_policy_limits(policy.budget_limits(&self.name));
     }
 }
 
-/// Accounts. Whatever is charged is charged to the agent and to each of its ancestors, so an ancestor's limit holds for all
-/// its descendants together.
+/// Charges and limits. Every charge applies to the agent and to each of its ancestors, so an ancestor's limit holds
+/// for all its descendants together.
 impl Agents {
-    /// The accounts that an agent spends from, its own first and the root's last.
+    /// The accounts that an agent's usage is charged to, from its own to the root's.
     fn accounts(&self, account: AgentId) -> Vec<AgentId> {
         let parent = |account: &AgentId| self.get(*account).and_then(|agent| agent.parent);
         core::iter::successors(Some(account), parent).collect()
     }
 
-    /// Whether every account and limit has room, and time is left.
+    /// Checks that every account and limit has room for the costs, and that no wall time is used up.
     pub(crate) fn check(&self, by: AgentId, costs: &Charges, now: Elapsed) -> Result<(), Failure> {
         for account in self.accounts(by) {
             let Some(agent) = self.get(account) else { continue };
@@ -287,7 +289,7 @@ impl Agents {
         self.limits.check(&costs.charges, now).map_err(|error| over_limit(&error))
     }
 
-    /// How much of a budget is left, if there is a limit anywhere.
+    /// How much of a budget the agent has left, its ancestors' limits included; `None` if there is no limit.
     pub(crate) fn left(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Option<u64> {
         let accounts = self.accounts(by).into_iter();
         let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
@@ -295,7 +297,7 @@ impl Agents {
         left.filter(|status| status.limit.is_some()).map(|status| status.remaining()).min()
     }
 
-    /// Sets the costs aside in every account and limit, or in none.
+    /// Reserves the costs in every account and limit, or in none.
     pub(crate) fn reserve(
         &mut self,
         by: AgentId,
@@ -313,7 +315,7 @@ impl Agents {
         let mut parts = Vec::new();
         for account in self.accounts(by) {
             let Some(agent) = self.get_mut(account) else { continue };
-            // Checked above: there is room in every account.
+            // Checked above: every account has room.
             if let Ok(reservation) = agent.ledger.reserve(spender(account == by), &costs.amounts, now) {
                 parts.push((account, reservation));
             }
@@ -321,7 +323,7 @@ impl Agents {
         Ok(Reservation { parts, limits, ..Reservation::default() })
     }
 
-    /// Sets the costs aside whether or not there is room: an earlier version found that there was.
+    /// Reserves the costs without checking limits, since an earlier version has checked them.
     pub(crate) fn reserve_beyond(&mut self, by: AgentId, costs: &Charges, now: Elapsed) -> Reservation {
         let limits = self.limits.reserve(&costs.charges, now).into_iter().collect();
         let mut parts = Vec::new();
@@ -334,9 +336,10 @@ impl Agents {
         Reservation { parts, limits, ..Reservation::default() }
     }
 
-    /// Ends a hold: `actual` is what was used. What is not named there counts as used in full.
+    /// Ends a reservation. `actual` are the amounts that were used; a dimension that is missing there counts as
+    /// used in full.
     pub(crate) fn settle(&mut self, reservation: Reservation, actual: &[(Dimension, u64)], now: Elapsed) {
-        // What was set aside in several parts, as for redirects, was used once.
+        // If costs were reserved in several parts, as for redirects, `actual` is charged once.
         let nothing: Vec<_> = actual.iter().map(|(dimension, _)| (*dimension, 0)).collect();
         let mut settled = BTreeSet::new();
         for (account, reservation) in reservation.parts {
@@ -352,7 +355,7 @@ impl Agents {
         }
     }
 
-    /// Ends a hold of which nothing was used.
+    /// Ends a reservation of which nothing was used.
     pub(crate) fn release(&mut self, reservation: Reservation) {
         for (account, reservation) in reservation.parts {
             if let Some(agent) = self.get_mut(account) {
@@ -363,7 +366,7 @@ impl Agents {
         reservation.capabilities.into_iter().for_each(|reserved| self.capabilities.release(reserved));
     }
 
-    /// Records what was used without asking.
+    /// Charges an amount without checking limits.
     pub(crate) fn record(&mut self, by: AgentId, dimension: Dimension, amount: u64, now: Elapsed) {
         for account in self.accounts(by) {
             if let Some(agent) = self.get_mut(account) {
@@ -372,7 +375,7 @@ impl Agents {
         }
     }
 
-    /// Gives back what a gauge no longer measures.
+    /// Credits an amount that a gauge no longer measures.
     pub(crate) fn credit(&mut self, by: AgentId, dimension: Dimension, amount: u64) {
         for account in self.accounts(by) {
             if let Some(agent) = self.get_mut(account) {
@@ -381,8 +384,9 @@ impl Agents {
         }
     }
 
-    /// Sets a limit beside the policy's: the lower of the two holds. `lower_only` refuses to raise or remove one that was set,
-    /// by whomever. A number above the policy's limit is none that raises: it holds when the policy's limit rises.
+    /// Sets a limit besides the policy's; the lower of the two applies. With `lower_only`, a limit that was set
+    /// before cannot be raised or removed, whoever set it. A number above the policy's limit is allowed: it applies
+    /// when the policy's limit rises.
     pub(crate) fn set_limit(
         &mut self,
         account: AgentId,
@@ -403,7 +407,8 @@ impl Agents {
         Ok(())
     }
 
-    /// Puts the budgets of a policy in the place of those of the one before. What was set by hand stays, and so does all usage.
+    /// Replaces the budget limits of the earlier policy by those of this one. Limits that were set by requests
+    /// stay, and so does all usage.
     pub(crate) fn adopt(&mut self, policy: &Policy) {
         self.limits.migrate(policy);
         for agent in self.all.values_mut() {
@@ -411,7 +416,7 @@ impl Agents {
         }
     }
 
-    /// Limit, use and reservations of each dimension asked for.
+    /// Limit, usage and reservations of each dimension, or of one.
     pub(crate) fn status(&self, account: AgentId, dimension: Option<Dimension>, now: Elapsed) -> Value {
         let asked = Dimension::ALL.into_iter().filter(|each| dimension.is_none_or(|only| only == *each));
         let rows = asked.map(|dimension| {
@@ -427,7 +432,7 @@ impl Agents {
         rows.collect::<Object>().into()
     }
 
-    /// Where an agent stands: what it used itself, and the limit that leaves it least, its own or an ancestor's.
+    /// An agent's own usage, and the limit that leaves it the least: its own or an ancestor's.
     fn effective(&self, by: AgentId, dimension: Dimension, now: Elapsed) -> Effective {
         let mut effective = Effective::default();
         for account in self.accounts(by) {
@@ -443,7 +448,7 @@ impl Agents {
             }
             let tighter = effective.limit.is_none() || remaining < effective.remaining;
             if let (Some(limit), true) = (status.limit, tighter) {
-                // What an ancestor leaves, as a limit of the agent's own.
+                // The amount that an ancestor leaves, expressed as a limit of the agent's own.
                 let used = effective.used.saturating_add(effective.reserved);
                 effective.limit = Some(if itself { limit } else { used.saturating_add(remaining) });
                 effective.remaining = remaining;
@@ -458,7 +463,8 @@ impl Agents {
         effective
     }
 
-    /// When the wall time ends of the agent or of an ancestor, whichever is first, in kernel time (upper bound, in µs).
+    /// Kernel time at which the wall time of the agent or of an ancestor is first used up (upper bound, in µs);
+    /// `None` if there is no limit.
     pub(crate) fn deadline(&self, by: AgentId) -> Option<u64> {
         let accounts = self.accounts(by).into_iter();
         let accounts = accounts.filter_map(|account| Some((account == by, self.get(account)?)));
@@ -469,7 +475,7 @@ impl Agents {
         ends.min()
     }
 
-    /// All that is visible of the agents, for the state digest. Texts for people are no part of it.
+    /// The agents in the form of the state digest, without texts for people.
     pub(crate) fn to_value(&self) -> Value {
         let rows = self.all.iter().map(|(id, agent)| {
             let denial = agent.last_denial.as_ref().map_or(Value::Null, Denial::facts);
@@ -515,7 +521,7 @@ impl Agents {
         Ok(agents)
     }
 
-    /// Finds the parent of every agent by its name.
+    /// Sets the parent of every agent by its name.
     fn adopt_parents(&mut self) {
         for agent in self.all.values_mut() {
             agent.parent = match agent.name.rsplit_once('/') {
@@ -527,35 +533,35 @@ impl Agents {
     }
 }
 
-/// Where an agent stands in one dimension, its ancestors' limits included.
+/// An agent's usage in one dimension, and the tightest limit of its lineage.
 #[derive(Default)]
 struct Effective {
     limit: Option<u64>,
     used: u64,
     reserved: u64,
     remaining: u64,
-    /// `policy` or `set_budget`; of an ancestor, with its name: `policy:crew`.
+    /// `policy` or `set_budget`; for an ancestor's limit with the ancestor's name, as in `policy:crew`.
     limited_by: Option<String>,
 }
 
-/// Whether an account is charged for its own agent, or for one below it.
+/// How an account is charged: for its own agent, or for a descendant.
 const fn spender(itself: bool) -> Spender {
     if itself { Spender::Itself } else { Spender::Below }
 }
 
 impl Agent {
-    /// The limit on its wall time, for itself or for an agent below it.
+    /// The limit on its wall time in ms, as it applies to the agent itself or to a descendant.
     fn wall_time_limit(&self, itself: bool, now: Elapsed) -> Option<u64> {
         self.ledger.status(spender(itself), Dimension::WallTimeMs, now).limit
     }
 
-    /// How long it has been there, in ms.
+    /// The time since its creation, in ms.
     fn wall_time_ms(&self, now: Elapsed) -> u64 {
         now.high_us.saturating_sub(self.since_us) / 1000
     }
 }
 
-/// A hold in a snapshot: the ids of its claims.
+/// A reservation in a snapshot: the ids of its parts.
 impl Reservation {
     pub(crate) fn to_value(&self) -> Value {
         let parts = self.parts.iter().map(|(account, part)| array![u64::from(account.number()), part.id()]);
@@ -569,7 +575,7 @@ impl Reservation {
 }
 
 impl Agents {
-    /// Takes up again what a snapshot says was held.
+    /// Restores a reservation from a snapshot.
     pub(crate) fn restore_reservation(&self, value: &Value) -> Result<Reservation, FieldError> {
         let mut fields = Fields::new("hold", value)?;
         let mut reservation = Reservation::default();

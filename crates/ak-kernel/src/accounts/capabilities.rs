@@ -1,8 +1,9 @@
-//! Capabilities: who holds which, and what a request rests on.
+//! Capabilities: their holders, and which of them cover a request.
 //!
-//! A request passes if the policy permits it and the capability that came with it covers it, or else the agent's own. An
-//! agent holds all that the policy permits until the owner grants it something; from then on it reaches outside (files,
-//! network, tools, models, agents) only as far as one of its grants does. `main` holds everything.
+//! A request passes if the policy permits it and a capability covers it: the presented one, or else one of the
+//! agent's own. An agent is bound by the policy alone until the owner grants it a capability; from then on it
+//! reaches outside (files, network, tools, models, agents) only as far as one of its grants allows. `main` is bound
+//! by no grants.
 
 use alloc::{collections::BTreeMap, format, string::ToString, vec::Vec};
 
@@ -22,41 +23,42 @@ use crate::api::{
     time::Elapsed,
 };
 
-/// What a permitted request rests on beside the policy.
+/// The capabilities that cover a request, besides the policy's permit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cover {
-    /// The capabilities that cover it, each of which pays; none where the agent holds everything.
+    /// The capabilities that cover it, each of which is charged; empty if the agent is not bound by grants.
     pub(crate) by: Vec<CapId>,
-    /// The name of the asking agent's.
+    /// The name of the presented capability, or of the asking agent's own.
     pub(crate) name: Option<Text>,
-    /// When the first of them ends, in kernel time.
+    /// Kernel time at which the first of them expires, in µs.
     pub(crate) expires_us: Option<u64>,
 }
 
-/// All capabilities, and whose they are.
+/// All capabilities and their holders.
 #[derive(Debug, Default)]
 pub(crate) struct Capabilities {
     table: CapTable,
     root: Option<CapId>,
     by_id: BTreeMap<CapId, HeldCapability>,
-    /// The grants of each agent that ever got one, be they revoked since: it holds these and no more.
+    /// The grants of each agent that ever received one, even if all were revoked since. Such an agent is bound by
+    /// its grants.
     own: BTreeMap<AgentId, Vec<CapId>>,
 }
 
-/// What the kernel knows of a capability beside its caveats.
+/// What the kernel stores about a capability besides its caveats.
 #[derive(Clone, Debug)]
 pub(crate) struct HeldCapability {
-    /// Who may derive from it, make tokens of it, and take it back.
+    /// The agent that may derive from it, make tokens of it, and revoke it unless the owner granted it.
     pub(crate) holder: AgentId,
     /// The name of the grant: a tool, or `fs`, `http`, `net`, `infer`, `spawn`.
     pub(crate) name: Text,
 }
 
 impl Capabilities {
-    /// Gives an agent a capability, which counts as its own.
+    /// Grants a capability to an agent, which is bound by its grants from then on.
     ///
     /// # Errors
-    /// QUOTA where the agent holds as many as it may, or the table is full.
+    /// QUOTA if the agent holds as many capabilities as it may, or the table is full.
     pub(crate) fn grant(
         &mut self,
         held: HeldCapability,
@@ -74,10 +76,10 @@ impl Capabilities {
         Ok(id)
     }
 
-    /// Makes a capability of another: what that allows, and every caveat too.
+    /// Derives a capability: it has the parent's caveats and these.
     ///
     /// # Errors
-    /// CAP_REVOKED; LIMIT for too many caveats or too long a line; QUOTA.
+    /// CAP_REVOKED; LIMIT for too many caveats or too long a chain of derivation; QUOTA.
     pub(crate) fn derive(
         &mut self,
         parent: CapId,
@@ -88,7 +90,7 @@ impl Capabilities {
     ) -> Result<CapId, Failure> {
         let holder = held.holder;
         if self.held_by(holder) >= held_max {
-            // What is of no use any more makes room first.
+            // Expired capabilities are removed first to make room.
             let own = self.by_id.iter().filter(|(_, held)| held.holder == holder).map(|(id, _)| *id);
             let over: Vec<CapId> = own.filter(|id| self.is_over(*id, now)).collect();
             for id in over {
@@ -114,7 +116,7 @@ impl Capabilities {
         self.expires_us(id).is_some_and(|until| until <= now.high_us)
     }
 
-    /// Takes a capability away with everything derived from it, at once. Gives how many there were.
+    /// Revokes a capability and everything derived from it. Returns how many were revoked.
     pub(crate) fn revoke(&mut self, id: CapId) -> usize {
         let revoked = self.table.revoke(id);
         self.by_id.retain(|id, _| self.table.contains(*id));
@@ -124,21 +126,21 @@ impl Capabilities {
         revoked
     }
 
-    /// The capability, if it is there and the session's to dispose of: the owner's, or its holder's.
+    /// The capability, if the session may manage it: the owner may manage all, an agent those that it holds.
     ///
     /// # Errors
-    /// CAP_REVOKED, the same for one of somebody else as for one that never was.
+    /// CAP_REVOKED, for another agent's capability as for one that never existed.
     pub(crate) fn of(&self, account: AgentId, id: CapId) -> Result<&HeldCapability, Failure> {
         let held = self.by_id.get(&id).filter(|held| account.is_main() || held.holder == account);
         held.ok_or_else(|| refusal(CapDenial::Revoked))
     }
 
-    /// Whether an agent ever got a grant, and so holds its grants and no more.
+    /// Whether the agent ever received a grant, and so is bound by its grants.
     pub(crate) fn has_any(&self, account: AgentId) -> bool {
         self.own.contains_key(&account)
     }
 
-    /// Forgets an agent that has ended, and takes back all that it holds.
+    /// Removes an agent, and revokes all capabilities that it holds.
     pub(crate) fn forget(&mut self, agent: AgentId) {
         let held = self.by_id.iter().filter(|(_, held)| held.holder == agent).map(|(id, _)| *id);
         for id in held.collect::<Vec<_>>() {
@@ -147,20 +149,21 @@ impl Capabilities {
         self.own.remove(&agent);
     }
 
-    /// Whether the owner granted it, as opposed to an agent deriving it.
+    /// Whether the owner granted the capability, rather than an agent deriving it.
     pub(crate) fn is_grant(&self, id: CapId) -> bool {
         self.own.values().any(|grants| grants.contains(&id))
     }
 
-    /// When a capability ends, in kernel time.
+    /// Kernel time at which a capability expires, in µs; `None` if never.
     pub(crate) fn expires_us(&self, id: CapId) -> Option<u64> {
         self.table.authority(id).as_ref().and_then(end_of)
     }
 
-    /// What a request rests on. `line` are the asking agent and its ancestors, those that there are.
+    /// The capabilities that cover a request. `line` are the asking agent and its ancestors; each of them that is
+    /// bound by grants must have one that covers it.
     ///
     /// # Errors
-    /// Why the presented capability does not cover it, or the agent's own do not.
+    /// Why the presented capability, or an agent's own ones, do not cover the request.
     pub(crate) fn cover(
         &self,
         presented: Option<&PresentedCapability>,
@@ -174,7 +177,7 @@ impl Capabilities {
             let checked = check(*capability).and_then(|()| covers(authority, query, run));
             checked.map_err(|denial| refusal(denial).presented())?;
             let name = self.by_id.get(capability).map(|held| held.name.clone());
-            // What a token says by itself are wall times; the table's are kernel times.
+            // The times in a token's own blocks are wall times, those in the table kernel times.
             let by_token = end_of(authority)
                 .map(|until_us| query.elapsed.high_us.saturating_add(until_us.saturating_sub(query.now_us)));
             let ends = [self.expires_us(*capability), by_token];
@@ -206,11 +209,11 @@ impl Capabilities {
         Ok(cover)
     }
 
-    /// The grants that count a connection: those of each agent of the line that cover it. An agent none of whose grants speaks
-    /// of the connection makes it on the strength of what it asks for there.
+    /// The grants that count a connection: for each agent of `line`, the first one that covers it. An agent without
+    /// a grant that mentions the connection may still make it, by the grant for its request.
     ///
     /// # Errors
-    /// CAP_RATE, CAP_EXPIRED where a grant speaks of it and is used up or over.
+    /// CAP_RATE or CAP_EXPIRED if a grant mentions the connection but is used up or expired.
     pub(crate) fn counted(
         &self,
         line: &[AgentId],
@@ -237,10 +240,10 @@ impl Capabilities {
         Ok(counted)
     }
 
-    /// Takes one use from each capability that covers a request, and sets the amounts aside.
+    /// Takes one use from each capability that covers a request, and reserves the amounts.
     ///
     /// # Errors
-    /// As for [`cover`](Self::cover); nothing is set aside then.
+    /// As for [`cover`](Self::cover); nothing is reserved then.
     pub(crate) fn spend(
         &mut self,
         by: &[CapId],
@@ -261,17 +264,17 @@ impl Capabilities {
         Ok(spent)
     }
 
-    /// Ends what was set aside: `actual` is what was used.
+    /// Ends a reservation. `actual` are the amounts that were used.
     pub(crate) fn settle(&mut self, reservation: CapReservation, actual: &[(Dimension, u64)]) {
         self.table.settle(reservation, actual);
     }
 
-    /// Ends what was set aside, of which nothing was used.
+    /// Ends a reservation of which nothing was used.
     pub(crate) fn release(&mut self, reservation: CapReservation) {
         self.table.release(reservation);
     }
 
-    /// All that is visible, for the state digest.
+    /// The capabilities in the form of the state digest.
     pub(crate) fn to_value(&self) -> Value {
         let held = self.by_id.iter().map(|(id, held)| {
             object! { "id": id.to_u64(), "holder": u64::from(held.holder.number()), "name": held.name.clone() }
@@ -312,13 +315,13 @@ impl Capabilities {
         Ok(Capabilities { table, root, by_id: held, own })
     }
 
-    /// Takes up again what a snapshot says was set aside.
+    /// Restores a reservation from a snapshot.
     pub(crate) fn reservation(&self, value: &Value) -> Option<CapReservation> {
         self.table.reservation(value).ok()
     }
 }
 
-/// Whether grants speak of an operation. One's own objects and entries are the policy's matter alone.
+/// Whether grants bind this action. Access to heap objects and log entries depends on the policy alone.
 fn reaches_outside(action: Action) -> bool {
     match action.kind() {
         TargetKind::Path
@@ -332,7 +335,7 @@ fn reaches_outside(action: Action) -> bool {
     }
 }
 
-/// Whether the caveats in a token's own blocks allow a request. Those of the table tell it themselves.
+/// Whether the caveats in a token's own blocks allow a request. The table checks its own caveats itself.
 fn covers(authority: &Authority, query: &Query<'_>, run: &[u8; 16]) -> Result<(), CapDenial> {
     if authority.covers(query, run) {
         return Ok(());
@@ -354,7 +357,8 @@ fn covers(authority: &Authority, query: &Query<'_>, run: &[u8; 16]) -> Result<()
     Err(denials.find(|denial| *denial != CapDenial::Scope).unwrap_or(CapDenial::Scope))
 }
 
-/// The earliest end that an authority's caveats name: kernel time in the table, wall time in a token's own blocks.
+/// The earliest expiry in an authority's caveats, in µs: kernel time for the table, wall time for a token's own
+/// blocks.
 fn end_of(authority: &Authority) -> Option<u64> {
     let ends = authority.caveats().filter_map(|caveat| match caveat {
         Caveat::ExpiresAt(until_us) => Some(*until_us),
@@ -370,7 +374,7 @@ fn end_of(authority: &Authority) -> Option<u64> {
     ends.min()
 }
 
-/// Why an agent's own capabilities do not cover a request that none of them speaks of.
+/// The failure if no grant of an agent mentions the request.
 fn uncovered(all_revoked: bool) -> Failure {
     match all_revoked {
         true => Failure::new(Code::CapRevoked, "every capability that the agent was granted was revoked"),

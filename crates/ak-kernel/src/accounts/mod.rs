@@ -1,4 +1,4 @@
-//! Agents with their budgets, capabilities and sessions.
+//! Accounts of agents: budgets, capabilities, sessions, and permissions of tools.
 
 pub(crate) mod agents;
 pub(crate) mod capabilities;

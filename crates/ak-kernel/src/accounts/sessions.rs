@@ -11,7 +11,7 @@ use crate::api::{
     session::{AgentId, SessionId},
 };
 
-/// The open sessions.
+/// The open sessions, and the agent of each.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     open: BTreeMap<SessionId, AgentId>,
@@ -19,7 +19,7 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// The owner's session, and the one that guests come through.
+    /// The two sessions that are always open: the owner's, and the one from which guests' sessions are opened.
     pub(crate) fn new(guests: AgentId) -> Sessions {
         let open = [(SessionId::OWNER, AgentId::MAIN), (SessionId::GUESTS, guests)];
         Sessions { open: open.into_iter().collect(), next: 1 }
@@ -30,7 +30,7 @@ impl Sessions {
         Sessions { open: BTreeMap::new(), next: 0 }
     }
 
-    /// Whose session it is.
+    /// The agent of the session; `None` if the session is not open.
     pub(crate) fn agent(&self, session: SessionId) -> Option<AgentId> {
         self.open.get(&session).copied()
     }
@@ -38,7 +38,7 @@ impl Sessions {
     /// Opens a session for an agent.
     ///
     /// # Errors
-    /// QUOTA where `max` are open, or every number was given out.
+    /// QUOTA if `max` sessions are open, or all numbers were assigned.
     pub(crate) fn open(&mut self, agent: AgentId, max: u64) -> Result<SessionId, Failure> {
         let full = || Failure::new(Code::Quota, format!("there are {max} sessions already"));
         if self.open.len() as u64 >= max {
@@ -50,7 +50,8 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Ends a session. Gives whose it was; none for the two that are never closed, and for one that is not open.
+    /// Closes a session. Returns its agent; `None` for a session that is not open, and for the two that are never
+    /// closed.
     pub(crate) fn close(&mut self, session: SessionId) -> Option<AgentId> {
         match session {
             SessionId::OWNER | SessionId::GUESTS => None,
@@ -69,13 +70,13 @@ impl Sessions {
         self.open.values().filter(|open| **open == agent).count()
     }
 
-    /// Opens a session under a number that an earlier version gave out.
+    /// Opens a session under a number that an earlier version assigned.
     pub(crate) fn adopt(&mut self, number: u32, agent: AgentId) {
         self.open.insert(SessionId::from_number(number), agent);
         self.next = self.next.max(number.saturating_add(1));
     }
 
-    /// Opens the sessions that are open in every kernel of this version.
+    /// Opens the sessions that are always open in this version.
     pub(crate) fn adopt_fixed(&mut self, guests: AgentId) {
         self.open.insert(SessionId::OWNER, AgentId::MAIN);
         self.open.insert(SessionId::GUESTS, guests);

@@ -1,4 +1,4 @@
-//! What a tool may reach: the `needs` of its manifest.
+//! Permissions of a tool: the `needs` of its manifest.
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
@@ -11,22 +11,22 @@ use ak_sandbox::{HostOperation, Manifest};
 
 use crate::api::fields::{FieldError, Fields};
 
-/// The needs that name no target of the policy: the time, and random bytes.
+/// The host calls for the time and for random bytes, which have no target in the policy language.
 const AMBIENT: [HostOperation; 2] = [HostOperation::Now, HostOperation::Random];
 
-/// The `needs` of one tool, understood.
+/// The `needs` of one tool, parsed.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ToolPermissions {
     /// `name@version` of the tool.
     pub(crate) tool: String,
-    /// As the manifest writes them.
+    /// The needs as the manifest writes them.
     pub(crate) texts: Vec<String>,
-    /// Each need is an authority of its own.
+    /// One authority for each need.
     reach: Vec<Authority>,
     ambient: Vec<HostOperation>,
 }
 
-/// A need that says nothing the kernel understands.
+/// A need that the kernel does not accept.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the need {need:?}: {reason}")]
 pub(crate) struct NeedError {
@@ -35,10 +35,10 @@ pub(crate) struct NeedError {
 }
 
 impl ToolPermissions {
-    /// The needs of a manifest: `operation:pattern`, both as in a policy's rule, or `now:*` and `random:*`.
+    /// Parses the needs of a manifest: `operation:pattern`, both as in a policy's rule, or `now:*` and `random:*`.
     ///
     /// # Errors
-    /// [`NeedError`] names the first that is neither.
+    /// [`NeedError`] names the first need that is not accepted.
     pub(crate) fn of(manifest: &Manifest) -> Result<ToolPermissions, NeedError> {
         ToolPermissions::parse(format!("{}@{}", manifest.name, manifest.version), manifest.needs.clone())
     }
@@ -87,13 +87,13 @@ impl ToolPermissions {
         ToolPermissions::parse(tool, texts).map_err(|error| FieldError::new("needs", format!("{error}")))
     }
 
-    /// Whether it needs the time, or random bytes.
+    /// Whether the needs contain this host call for the time or for random bytes.
     pub(crate) fn has(&self, ambient: HostOperation) -> bool {
         self.ambient.contains(&ambient)
     }
 }
 
-/// Whether a tool can ask for it, or for what leads to it.
+/// Whether a tool can request the action, or an action that implies it.
 fn is_useful(action: Action) -> bool {
     match action {
         Action::FsRead
@@ -110,7 +110,7 @@ fn is_useful(action: Action) -> bool {
     }
 }
 
-/// The authority of operations on what a pattern matches.
+/// The authority for actions on the targets that match a pattern.
 fn reach(actions: Actions, target: &str) -> Result<Authority, String> {
     let mut kinds: Vec<TargetKind> = actions.iter().map(|action| action.kind()).collect();
     kinds.dedup();
@@ -120,7 +120,7 @@ fn reach(actions: Actions, target: &str) -> Result<Authority, String> {
     Ok([Caveat::Operations(actions), Caveat::targets(patterns)].into_iter().collect())
 }
 
-/// The tools on whose behalf something is asked, the innermost last: it must be within the needs of each.
+/// The tools on whose behalf a request is sent, the innermost last. The request must be within the needs of each.
 pub(crate) type CallStack = Vec<Arc<ToolPermissions>>;
 
 #[cfg(test)]

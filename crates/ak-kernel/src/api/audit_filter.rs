@@ -1,4 +1,4 @@
-//! Which entries of the log a query wants.
+//! Filters for queries on the audit log.
 
 use alloc::{format, vec::Vec};
 
@@ -15,7 +15,7 @@ use crate::api::{
 
 /// Most entries that one query returns.
 pub const QUERY_LIMIT_MAX: u64 = 10_000;
-/// How many entries a query returns that names no limit.
+/// Entries that a query returns at most if it sets no limit.
 pub const QUERY_LIMIT: u64 = 1_000;
 
 /// Most characters of a word that an error repeats.
@@ -26,32 +26,32 @@ pub(crate) fn quoted(word: &str) -> &str {
     word.char_indices().nth(QUOTED_CHARACTERS_MAX).map_or(word, |(end, _)| word.get(..end).unwrap_or(word))
 }
 
-/// Which entries a query wants. Conditions that are absent hold for every entry.
+/// The conditions of an audit query. An absent condition holds for every entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// The event.
+    /// The event type, compared exactly.
     pub event_type: Option<Text>,
-    /// The agent.
+    /// The name of the agent.
     pub actor: Option<Text>,
-    /// Not before, in µs since the Unix epoch.
+    /// Earliest time, in µs since the Unix epoch.
     pub since: Option<u64>,
-    /// Not after, in µs since the Unix epoch.
+    /// Latest time, in µs since the Unix epoch.
     pub until: Option<u64>,
-    /// The operation: its name in any case (`FS_READ`), or as rules spell it (`fs.read`, `execute`).
+    /// The name of the operation, upper or lower case.
     pub operation: Option<Text>,
-    /// `permit`, `ask`, `forbid`, `default_deny` or `refused`.
+    /// The decision: `permit`, `ask`, `forbid`, `default_deny` or `refused`.
     pub decision: Option<Text>,
-    /// What the canonical target begins with.
+    /// The beginning of the canonical target.
     pub target: Option<Text>,
-    /// The rule that decided.
+    /// The id of the rule that decided.
     pub rule: Option<Text>,
-    /// Only entries after this `seq`: the last one seen, to go on from the oldest to newer ones.
+    /// Only entries with a higher `seq`. To page forwards, pass the last `seq` of the page before.
     pub cursor: Option<u64>,
-    /// Only entries before this `seq`: the first one seen, to go on from the newest to older ones.
+    /// Only entries with a lower `seq`. To page backwards, pass the first `seq` of the page before.
     pub before: Option<u64>,
-    /// The newest entries instead of the oldest. They still come oldest first.
+    /// Whether to return the newest entries instead of the oldest. The order stays ascending.
     pub newest: bool,
-    /// At most so many; 1,000 where absent.
+    /// Most entries to return, up to [`QUERY_LIMIT_MAX`]; `None` means [`QUERY_LIMIT`].
     pub limit: Option<u64>,
 }
 
@@ -73,10 +73,10 @@ impl AuditFilter {
         args.into()
     }
 
-    /// Takes a filter from a JSON object with the members of this type.
+    /// Reads a filter from a JSON object.
     ///
     /// # Errors
-    /// [`FieldError`] names the member that is unknown or of the wrong type.
+    /// [`FieldError`] names the member that is unknown, of the wrong type or above its limit.
     pub fn decode(value: &Value) -> Result<AuditFilter, FieldError> {
         let mut fields = Fields::new("query", value)?;
         let filter = AuditFilter::from_fields(&mut fields)?;
@@ -131,7 +131,7 @@ impl AuditFilter {
         None
     }
 
-    /// Bytes of everything in it that a caller chooses.
+    /// Bytes of the texts that the caller chose.
     pub(crate) fn size(&self) -> u64 {
         let texts =
             [&self.event_type, &self.actor, &self.operation, &self.decision, &self.target, &self.rule];

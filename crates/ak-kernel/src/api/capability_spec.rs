@@ -1,4 +1,4 @@
-//! The terms of a capability: what a grant says, and what an attenuation adds.
+//! The restrictions of a capability that is granted or derived.
 
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -23,33 +23,34 @@ pub const METHODS_MAX: usize = 16;
 
 const MINUTE_US: u64 = 60_000_000;
 
-/// What narrows a capability. What is absent narrows nothing.
+/// The restrictions of a capability that is granted or derived. An absent member restricts nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CapabilitySpec {
-    /// A tool, or `fs`, `http`, `net`, `infer`, `spawn`. A grant needs one; an attenuation keeps its parent's.
+    /// A tool, or `fs`, `http`, `net`, `infer` or `spawn`. A grant needs a name; a derived capability keeps its
+    /// parent's.
     pub name: Option<Text>,
-    /// A pattern over what the name stands for; `*` is all of it.
+    /// A pattern over targets of the name's kind; `None` and `*` match all.
     pub resource: Option<Text>,
-    /// What may be done to it; all there is where absent.
+    /// The methods that are allowed on the resource; `None` means all.
     pub methods: Option<Vec<Text>>,
-    /// Only for the agents whose name matches this pattern.
+    /// A pattern over names of agents: only agents that match may use the capability.
     pub only_agent: Option<Text>,
-    /// How long it lasts from now on.
+    /// Lifetime from now on, in minutes.
     pub expires_minutes: Option<u64>,
-    /// How often it may be used.
+    /// Most uses in each period.
     pub rate: Option<Rate>,
-    /// How many times it may be used.
+    /// Most uses in all.
     pub uses: Option<u64>,
-    /// How much may be spent through it: of `compute`, `tool_calls`, `tokens` and `bytes`.
+    /// Most that may be spent through the capability, for `compute`, `tool_calls`, `tokens` and `bytes`.
     pub budget: Vec<(Dimension, u64)>,
 }
 
 impl CapabilitySpec {
-    /// The caveats that say the same, at a time.
+    /// The caveats of this specification. `now` is the kernel time from which the lifetime counts.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT where name, resource and methods make no capability, or a budget is of a kind that is not set
-    /// aside before the work and so could not be held to.
+    /// INVALID_ARGUMENT if name, resource and methods are not a valid capability, or if a budget is of a dimension
+    /// that is not reserved in advance: the capability could not enforce it.
     pub(crate) fn caveats(&self, name: &str, now: Elapsed) -> Result<Vec<Caveat>, Failure> {
         let wrong = |reason: &str| Failure::new(Code::InvalidArgument, format!("the capability: {reason}"));
         let methods = self.methods.as_deref().unwrap_or_default();
@@ -87,7 +88,7 @@ impl CapabilitySpec {
     }
 }
 
-/// Whether a request's worst case in this dimension is known before it passes.
+/// Whether the most that a request may use of this dimension is known before the request passes.
 const fn is_set_aside(dimension: Dimension) -> bool {
     match dimension {
         Dimension::Compute | Dimension::ToolCalls | Dimension::Tokens | Dimension::Bytes => true,
@@ -100,7 +101,7 @@ const fn is_set_aside(dimension: Dimension) -> bool {
 }
 
 impl CapabilitySpec {
-    /// Bytes of everything in them that a caller chooses.
+    /// Bytes of the members that the caller chose.
     pub(crate) fn size(&self) -> u64 {
         let texts = [&self.name, &self.resource, &self.only_agent].into_iter().flatten();
         let texts = texts.chain(self.methods.iter().flatten());
@@ -109,7 +110,7 @@ impl CapabilitySpec {
     }
 }
 
-/// What a text takes in the wire form beside its own bytes.
+/// Bytes that a text takes in the wire form beside its content.
 const TEXT_BYTES: u64 = 3;
 
 /// The wire form.
@@ -149,7 +150,7 @@ impl CapabilitySpec {
     }
 }
 
-/// Methods: a string, or an array of strings.
+/// Reads methods: a string, or an array of strings.
 fn methods_field(fields: &mut Fields<'_>) -> Result<Option<Vec<Text>>, FieldError> {
     let wrong = || FieldError::new("args.methods", "expected a string or an array of strings");
     match fields.optional("methods") {
@@ -177,7 +178,7 @@ fn budget_field(fields: &mut Fields<'_>) -> Result<Vec<(Dimension, u64)>, FieldE
     }
 }
 
-/// A capability's number in its wire form, such as `0x100000001`.
+/// A capability's id in its wire form, such as `0x100000001`.
 pub(crate) fn capability_text(id: CapId) -> Value {
     format!("{:#x}", id.to_u64()).into()
 }

@@ -1,47 +1,48 @@
-//! The one table of result codes. Every shim takes its numbers, names and exception classes from here.
+//! The table of result codes. Every shim takes its numbers, names and exception classes from here.
 
 use core::fmt;
 
-/// The exception class that a code becomes in Python, and the family it belongs to elsewhere.
+/// The exception class of a code in Python, and its family elsewhere.
 ///
-/// Subclassing is the binding's: `PatchTestFailed` is an `InvalidArgument`, `RateLimit` a `BudgetExceeded`.
+/// The Python binding defines the subclasses: `PatchTestFailed` is an `InvalidArgument`, `RateLimit` a
+/// `BudgetExceeded`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// Transport, loading, internal faults, a closed kernel.
     Libak,
-    /// A policy, an approval or a lapsed grant said no.
+    /// The policy does not permit the request, or a grant has expired.
     OperationDenied,
-    /// Somebody with authority must approve first.
+    /// The owner must approve the request first.
     ApprovalRequired,
-    /// Untrusted or secret data may not flow there.
+    /// Untrusted or secret data must not flow to this target.
     Taint,
-    /// A presented token is no good.
+    /// A presented token is not valid or not sufficient.
     Capability,
-    /// A limit of `set_budget` or `[budgets]`.
+    /// A limit of `set_budget` or `[budgets]` is used up.
     BudgetExceeded,
-    /// A rate; the caller may try again later.
+    /// A rate is used up; the caller may try again later.
     RateLimit,
-    /// The request itself is wrong.
+    /// The request itself is malformed or over a limit.
     InvalidArgument,
-    /// A value does not fit its schema, or the schema is not one we know.
+    /// A value does not satisfy its schema, or the schema is not supported.
     Schema,
-    /// A JSON Patch `test` did not hold.
+    /// A `test` operation of a JSON Patch failed.
     PatchTestFailed,
-    /// There is no such thing.
+    /// The object of the request does not exist.
     NotFound,
-    /// The version expected is not the version found.
+    /// The object's version is not the expected one.
     Conflict,
     /// The result is larger than the caller's own `max_…`.
     BufferOverflow,
-    /// Time ran out.
+    /// A deadline passed.
     Timeout,
-    /// The kernel's own quotas.
+    /// A quota of the kernel is used up.
     OutOfMemory,
     /// A tool failed.
     Tool,
-    /// The audit log cannot take or give what was asked.
+    /// The audit log has no room or is damaged.
     Audit,
-    /// An effect may or may not have happened.
+    /// It is unknown whether an effect happened.
     UnknownOutcome,
 }
 
@@ -73,7 +74,8 @@ impl ErrorClass {
 
 macro_rules! codes {
     ($($number:literal $variant:ident $name:literal $class:ident $doc:literal)*) => {
-        /// Why a request failed. Success has no code; on the wire and in leaves it is 0.
+        /// Why a request failed: name, number and exception class. Success has no code; on the wire and in leaves
+        /// it is 0.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(i32)]
         pub enum Code { $(#[doc = $doc] $variant = $number,)* }
@@ -95,7 +97,7 @@ macro_rules! codes {
                 match self { $(Code::$variant => $name,)* }
             }
 
-            /// What it means, in one sentence.
+            /// Its meaning, in one sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Code::$variant => $doc,)* }
             }

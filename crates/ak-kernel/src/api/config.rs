@@ -1,13 +1,14 @@
-//! The kernel's limits. They stand in the journal's genesis entry, so replay runs under the same ones.
+//! The kernel's limits. The journal's genesis entry contains them, so replay uses the same ones.
 
 use ak_json::{Object, Value};
 
 use crate::api::fields::{FieldError, Fields};
 
-/// The limits of one kernel. A limit that is reached gives an error; nothing is cut silently.
+/// The limits of one kernel. A request over a limit fails with an error; nothing is truncated silently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Longest request or completion that is taken, in bytes of text and data.
+    /// Longest request that is admitted, in bytes of the text and data that its caller chose; also the longest file
+    /// that a read accepts.
     pub input_bytes_max: u64,
     /// Deepest nesting of a JSON value.
     pub json_depth_max: u64,
@@ -15,67 +16,68 @@ pub struct Config {
     pub heap_objects_max: u64,
     /// Most bytes of live heap objects.
     pub heap_bytes_max: u64,
-    /// Most agents.
+    /// Most agents, including `main` and excluding `guest`.
     pub agents_max: u64,
-    /// Most capabilities of one agent, grants and what it derived from them.
+    /// Most capabilities that one agent holds, granted and derived together.
     pub capabilities_per_agent_max: u64,
-    /// Most subjects, agents included: each has a salt of its own.
+    /// Most subjects, agents included. Each has its own salt.
     pub subjects_max: u64,
-    /// Most subjects that one agent names first. The owner may name as many as there is room for.
+    /// Most subjects that one agent may name first. The owner has no such limit.
     pub subjects_per_agent_max: u64,
-    /// Most sessions that are open at a time.
+    /// Most open sessions.
     pub sessions_max: u64,
     /// Most registered tools.
     pub tools_max: u64,
-    /// Most effects under way at once. The last tenth of them is the owner's.
+    /// Most pending effects. The last tenth is reserved for the owner.
     pub effects_max: u64,
-    /// Most effects of one agent under way at once, its descendants' included.
+    /// Most pending effects of an agent directly below `main`, together with all its descendants.
     pub effects_per_agent_max: u64,
-    /// Longest time that an HTTP request may take, whatever its caller says, in milliseconds.
+    /// Highest timeout of an HTTP request, in milliseconds. A caller's own timeout is lowered to it.
     pub http_timeout_ms_max: u64,
-    /// Most bytes of recent entries kept at hand for queries; older ones stay in the log alone.
+    /// Most bytes of recent entries that are kept in memory for queries. Older entries are in the log only.
     pub history_bytes_max: u64,
-    /// Longest answer of an HTTP server or a model, in bytes.
+    /// Longest body of an HTTP response and longest answer of a model, in bytes.
     pub response_bytes_max: u64,
-    /// How many requests of one agent are heard a second. What is above is turned away with RATE_LIMIT, as with the other
-    /// rates here; the owner is always heard.
+    /// Requests per second that are admitted from one agent, its descendants included. Further requests fail with
+    /// RATE_LIMIT, as with the other rates here. The owner has no rates.
     pub requests_per_second: u64,
-    /// How many may come at once.
+    /// Requests that may come at once before the rate applies.
     pub requests_burst: u64,
-    /// How many refused requests of one agent are recorded a second.
+    /// Refused requests per second of one agent. An agent with more is throttled, so that refusals do not fill the
+    /// log.
     pub refusals_per_second: u64,
-    /// How many may come at once.
+    /// Refused requests that may come at once before the rate applies.
     pub refusals_burst: u64,
-    /// How many bytes of journal one agent's requests may take a second.
+    /// Bytes per second that one agent's requests may add to the journal.
     pub journal_bytes_per_second: u64,
-    /// How many they may take at once.
+    /// Bytes that may be added at once before the rate applies.
     pub journal_bytes_burst: u64,
-    /// How many units of work on the heap one agent's requests may take a second, each about 10 ns of time in which nobody else
-    /// is heard. One request takes at most [`ak_heap::REQUEST_WORK`].
+    /// Units of work per second that one agent's requests may take under the kernel's lock; a unit is about 10 ns.
+    /// One request takes at most [`ak_heap::REQUEST_WORK`] on the heap.
     pub work_per_second: u64,
-    /// How many they may take at once.
+    /// Units of work that may be taken at once before the rate applies.
     pub work_burst: u64,
-    /// How many requests of all guests together are heard a second; see `requests_per_second`.
+    /// Requests per second that are admitted from all guests together; see `requests_per_second`.
     pub guest_requests_per_second: u64,
-    /// How many may come at once.
+    /// Requests of guests that may come at once.
     pub guest_requests_burst: u64,
-    /// How many refused requests of all guests together are recorded a second.
+    /// Refused requests per second of all guests together.
     pub guest_refusals_per_second: u64,
-    /// How many may come at once.
+    /// Refused requests of guests that may come at once.
     pub guest_refusals_burst: u64,
-    /// How many bytes of journal the requests of all guests together may take a second.
+    /// Bytes per second that the requests of all guests together may add to the journal.
     pub guest_journal_bytes_per_second: u64,
-    /// How many they may take at once.
+    /// Bytes that guests may add at once.
     pub guest_journal_bytes_burst: u64,
-    /// How many units of work on the heap the requests of all guests together may take a second.
+    /// Units of work per second that the requests of all guests together may take.
     pub guest_work_per_second: u64,
-    /// How many they may take at once.
+    /// Units of work that guests may take at once.
     pub guest_work_burst: u64,
-    /// Most fuel for one tool call.
+    /// Most fuel of one tool call by an agent, including the tools that it calls.
     pub tool_fuel_max: u64,
-    /// Most linear memory for one tool call, in bytes.
+    /// Most linear memory of one run of a tool, in bytes.
     pub tool_memory_bytes_max: u64,
-    /// Longest output of one tool call, in bytes.
+    /// Longest output of one run of a tool, in bytes.
     pub tool_output_bytes_max: u64,
 }
 
@@ -96,7 +98,7 @@ macro_rules! config {
 
             pub(crate) fn from_value(value: &Value) -> Result<Config, FieldError> {
                 let mut fields = Fields::new("config", value)?;
-                // A limit that came later is at its default in an earlier journal.
+                // A journal of an earlier version lacks the limits that were added since; their defaults apply.
                 let ours = Config::default();
                 let config = Config { $($field: fields.optional_u64(stringify!($field))?.unwrap_or(ours.$field),)* };
                 fields.finish()?;
@@ -144,11 +146,11 @@ config! {
 }
 
 impl Config {
-    /// The limits for reading journalled inputs: an input in wire form is deeper than what it holds, and one that was
-    /// refused for its length is in the journal all the same.
+    /// The limits for parsing journalled inputs. They are wider than the request limits: the wire form of an input
+    /// nests deeper than its values, and the journal also contains inputs that were refused as too long.
     pub(crate) fn journal_limits(&self) -> ak_json::Limits {
         let limits = self.json_limits();
-        // What tools ask for and give is within the sandbox's own limit.
+        // Arguments and outputs of tools are within the sandbox's own depth limit.
         let deepest = limits.depth_max.max(ak_json::Limits::default().depth_max);
         ak_json::Limits {
             depth_max: deepest.saturating_add(8),
@@ -158,7 +160,7 @@ impl Config {
         }
     }
 
-    /// The limits for parsing JSON.
+    /// The limits for parsing the JSON of requests.
     pub fn json_limits(&self) -> ak_json::Limits {
         ak_json::Limits {
             depth_max: usize::try_from(self.json_depth_max).unwrap_or(usize::MAX),

@@ -1,4 +1,4 @@
-//! What the kernel lets the host do, and what the host brings back.
+//! Effects that the host performs, and what it reports about them.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::net::IpAddr;
@@ -15,9 +15,9 @@ use crate::api::{
     subject::SubjectId,
 };
 
-/// Names one effect under way. Single-use: the completion that ends the effect ends the ticket.
+/// Names one pending effect, once: the completion that ends the effect also ends the ticket.
 ///
-/// It cannot be built outside this crate; the host only hands back what it was given.
+/// A ticket cannot be built outside this crate; the host returns the one that it received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -32,94 +32,95 @@ impl Ticket {
     }
 }
 
-/// An effect that the gate has permitted. The host performs it as it stands and decides nothing.
+/// A permitted effect. The host performs it exactly as described and decides nothing.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// An operation on one file or directory.
     File {
-        /// The granted root: the path is resolved beneath it, through no symbolic link.
+        /// The granted root. The host resolves the path beneath it, without following symbolic links.
         root: Text,
-        /// Whether what a link leads to beneath the root may be asked for as a [`Step::Link`]. Without it a link is refused.
+        /// Whether the host may report a symbolic link as a [`Step::Link`] if its target lies beneath the root. If
+        /// not, the host refuses the link.
         follows_links: bool,
         /// The canonical path, which begins with `root`.
         path: CanonicalPath,
-        /// What to do.
+        /// The operation on the path.
         action: FileAction,
     },
-    /// An HTTP request. Addresses and redirects come back as [`Step`]s first.
+    /// An HTTP request. The host reports addresses and redirects as [`Step`]s and waits for the answers.
     Http {
         /// The first request.
         hop: HttpHop,
-        /// Refuse a longer response body, in bytes.
+        /// Largest response body that is accepted, in bytes.
         response_bytes_max: u64,
-        /// Give up after this long, in milliseconds.
+        /// Time after which the request is given up, in milliseconds.
         timeout_ms: u64,
     },
     /// A chat completion.
     Infer {
-        /// The model, to choose the endpoint by.
+        /// The model, which selects the endpoint.
         model: Text,
-        /// The request as it goes out, `max_tokens` clamped.
+        /// The request as the host sends it, with one limit of tokens, lowered to what the policy permits.
         request: Value,
-        /// Whether to stream; each chunk comes back as a [`Step`] first.
+        /// Whether to stream the answer; the host reports each chunk as a [`Step`] first.
         stream: bool,
-        /// Refuse a longer response, in bytes.
+        /// Largest answer that is accepted, in bytes.
         response_bytes_max: u64,
     },
     /// A run of a tool.
     RunTool {
-        /// Which.
+        /// The tool to run.
         tool: Tool,
-        /// The environment of a WASI command.
+        /// The environment variables of a WASI command.
         env: Vec<(Text, Text)>,
-        /// Its arguments.
+        /// The arguments of the call.
         input: Value,
-        /// How far it may go.
+        /// Fuel, memory and output that the run may use.
         limits: RunLimits,
     },
-    /// Work on the log, which the host keeps.
+    /// Work on the log, which the host stores.
     Log(LogWork),
 }
 
-/// What to do with the log.
+/// The operation of an effect on the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogWork {
-    /// Verify the whole of it and execute it again.
+    /// Verifies the whole log and executes it again.
     Verify {
-        /// The key that is trusted to sign its checkpoints, as text (C2SP signed-note).
+        /// The key that the caller trusts to sign checkpoints, as text (C2SP signed-note).
         key: Option<Text>,
-        /// A signed checkpoint that the caller kept.
+        /// A signed checkpoint that the caller kept from earlier.
         anchor: Option<Text>,
     },
-    /// Sign a checkpoint of it.
+    /// Signs a checkpoint of the log.
     Checkpoint,
-    /// Prove that an entry stands in it.
+    /// Proves that an entry is part of the log.
     Prove {
-        /// Which.
+        /// The `seq` of the entry.
         seq: u64,
-        /// Whether its bytes are given too.
+        /// Whether the result also contains the entry's bytes.
         with_entry: bool,
     },
-    /// Make what is recorded about a subject unreadable for good. The kernel has forgotten it already: first keep a
-    /// snapshot, then destroy the subject's key, older snapshots with it.
+    /// Makes everything that is recorded about a subject unreadable for good. The kernel has removed it from its
+    /// state already. The host first makes a new snapshot, then destroys the subject's key and all older snapshots.
     Erase {
-        /// Whose key.
+        /// The subject whose key is destroyed.
         subject: SubjectId,
-        /// How many objects went; for the answer.
+        /// The number of heap objects that were erased, for the reply.
         objects: u64,
-        /// How many entries of the log are about it, that of its erasure included, and cannot be read from then on. Where an
-        /// earlier version began to count too late it is not known.
+        /// The number of entries about the subject, including that of the erasure, which become unreadable. `None`
+        /// if it is unknown, because an earlier version did not count them from the start.
         entries: Option<u64>,
     },
 }
 
-/// What the outcome of an erasure says: whose entries cannot be read any more, and how many they are.
+/// The value of an erasure's [`Completion::Value`]: the subject, and how many objects and entries were erased.
 pub fn erasure_outcome(subject: SubjectId, objects: u64, entries: Option<u64>) -> Value {
     object! { "objects": objects, "subject": subject, "entries": entries.map(Value::from) }
 }
 
 impl LogWork {
-    /// Of an erasure: whose key, how many objects went, and how many entries.
+    /// The members of an [`Erase`](Self::Erase): subject, number of objects, number of entries.
     pub(crate) const fn erasing(&self) -> Option<(SubjectId, u64, Option<u64>)> {
         match self {
             Self::Erase { subject, objects, entries } => Some((*subject, *objects, *entries)),
@@ -128,118 +129,120 @@ impl LogWork {
     }
 }
 
-/// What to do with a file.
+/// The operation of a file effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileAction {
-    /// Read all of it; refuse a longer one.
+    /// Reads the whole file.
     Read {
-        /// In bytes.
+        /// Longest file that is read, in bytes. A longer file fails with an error.
         bytes_max: u64,
     },
-    /// Replace it by this, atomically.
+    /// Replaces the content of the file atomically.
     Write {
-        /// The whole content.
+        /// The whole new content.
         data: Arc<[u8]>,
     },
-    /// List the directory.
+    /// Lists the directory.
     List,
-    /// Describe it.
+    /// Returns the metadata of the file or directory.
     Stat,
-    /// Remove it.
+    /// Removes the file.
     Delete,
-    /// Create the directory.
+    /// Creates the directory.
     MakeDirectory {
-        /// Whether the missing directories above it are created too, each asked for as a [`Step::Path`] first, and one that
-        /// exists already is no failure.
+        /// Whether missing parent directories are created too, each reported as a [`Step::Path`] first. If so, an
+        /// existing directory is no error.
         parents: bool,
     },
-    /// Append this; create the file if it is not there.
+    /// Appends to the file, which is created if it does not exist.
     Append {
-        /// What is appended.
+        /// The bytes to append.
         data: Arc<[u8]>,
     },
-    /// Rename the file, which is no directory, and replace the file at the new path.
+    /// Renames the file and replaces a file at the new path. A directory is refused.
     Rename {
-        /// The root that was granted for the new path.
+        /// The granted root of the new path.
         root: Text,
-        /// The new path, which begins with that root.
+        /// The new path, which begins with `root`.
         path: CanonicalPath,
     },
-    /// Find the paths beneath the directory that match. Each directory below it is asked for as a [`Step::Path`] before it is
-    /// entered. The kernel leaves out of them what may not be read.
+    /// Returns the paths beneath the directory that match the pattern. The host reports each directory below it as
+    /// a [`Step::Path`] before it enters it. The kernel removes from the result what the agent may not read.
     Glob {
-        /// The pattern relative to the directory.
+        /// The pattern, relative to the directory.
         pattern: Text,
-        /// Most paths to bring back.
+        /// Most paths to return.
         matches_max: u64,
     },
 }
 
-/// Something the host met on the way and may not decide by itself.
+/// A question that the host puts to the kernel while an effect runs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// The host name resolved to these addresses. Answered by [`StepAnswer::Connect`].
+    /// The addresses of the host name. Answered by [`StepAnswer::Connect`].
     Resolved(Vec<IpAddr>),
-    /// The server redirects: method and absolute URL of the next request. Answered by [`StepAnswer::Follow`].
+    /// The server redirects to this request. Answered by [`StepAnswer::Follow`].
     Redirect {
         /// Method of the next request.
         method: Text,
-        /// Where to.
+        /// Absolute URL of the next request.
         url: Text,
     },
-    /// The path of a file leads through a symbolic link to this one, which is absolute and beneath the root. Answered by
-    /// [`StepAnswer::Continue`]: it takes the place of the path.
+    /// The path of a file leads through a symbolic link to this path, which is absolute and beneath the root. After
+    /// [`StepAnswer::Continue`] the host uses it in place of the path.
     Link {
-        /// Where it leads.
+        /// The target of the link.
         path: Text,
     },
-    /// The effect comes to another path beneath the root: a directory that is to be searched, or made. Answered by
+    /// The effect needs another path beneath the root: a directory to search or to create. Answered by
     /// [`StepAnswer::Continue`] or [`StepAnswer::Skip`].
     Path {
         /// The path, absolute and in its canonical form.
         path: Text,
     },
-    /// A server turned the request to a model away, and it is to be sent once more. Answered by [`StepAnswer::Continue`].
+    /// The server rejected a request to a model, and the host wants to send it once more. Answered by
+    /// [`StepAnswer::Continue`].
     Resend,
-    /// A piece of a streamed answer, and how many tokens it is worth.
+    /// One chunk of a streamed answer.
     Chunk {
         /// The server-sent event's data.
         data: Text,
-        /// Counted by the host.
+        /// The number of tokens in the chunk, as the host estimates it.
         tokens: u64,
     },
 }
 
-/// The kernel's answer to a [`Step`].
+/// The kernel's answer to a [`Step`]. Every step can be answered by `Abort`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StepAnswer {
-    /// Go on.
+    /// Continue the effect.
     Continue,
-    /// Go on without what the step asked for.
+    /// Continue the effect without the path that the step names.
     Skip,
     /// Connect to one of these addresses and no other.
     Connect(Vec<IpAddr>),
-    /// Follow the redirect: send exactly this.
+    /// Follow the redirect by sending exactly this request.
     Follow(Box<HttpHop>),
-    /// Stop, and complete the effect with this failure.
+    /// Stop the effect and complete it; its outcome is this failure.
     Abort(Failure),
 }
 
-/// By which name a failure tells the end of a tool's log.
+/// The name under which a failure's context has the end of a tool's log.
 pub(crate) const LOG: &str = "log";
-/// What a reply to a tool says of the fuel that the tool it called has used up.
+/// The name under which the reply to a tool has the fuel used by the tool that it called.
 pub(crate) const FUEL: &str = "fuel";
-/// By which name a failure tells [`Spent::hops_sent`].
+/// The name under which a failure's context has [`Spent::hops_sent`].
 const HOPS_SENT: &str = "hops_sent";
 
-/// What a failed effect used up, and what it left behind.
+/// What a failed effect used up, how many of its requests were sent, and the end of its log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// Tokens, fuel, or bytes of the response.
+    /// Tokens of a model, fuel of a tool, or bytes of an HTTP response.
     pub amount: u64,
-    /// Of an HTTP effect: how many of its requests left the machine, redirects included. All of them may have where it is not told.
+    /// Number of requests of an HTTP effect that were sent, redirects included; `None` means that all may have been
+    /// sent.
     pub hops_sent: Option<u64>,
-    /// Of a tool: the end of what it wrote to its log, or to stderr.
+    /// The end of a tool's log or stderr.
     pub log: Option<Text>,
 }
 
@@ -250,7 +253,7 @@ impl From<u64> for Spent {
 }
 
 impl Spent {
-    /// The facts of a failure, these among them.
+    /// Adds log and number of sent requests to a failure's context.
     pub(crate) fn tell(&self, context: Object) -> Object {
         let mut facts = context;
         insert_some(&mut facts, LOG, self.log.clone());
@@ -258,7 +261,7 @@ impl Spent {
         facts
     }
 
-    /// Reads what [`tell`](Self::tell) put among the facts. They stay there, so that what is decoded encodes to the same bytes.
+    /// Takes out of a context what [`tell`](Self::tell) added.
     fn told(amount: u64, context: &Object) -> Spent {
         Spent {
             amount,
@@ -268,10 +271,10 @@ impl Spent {
     }
 }
 
-/// How an effect ended.
+/// How an effect ended, as the host reports it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Completion {
-    /// Nothing to bring back.
+    /// The effect was performed and has no result.
     Done,
     /// The file's content.
     File(Arc<[u8]>),
@@ -279,49 +282,49 @@ pub enum Completion {
     Value(Value),
     /// The server's response.
     Http(HttpResponse),
-    /// The model's answer and the tokens used, prompt included.
+    /// The model's answer and the tokens that it used.
     Inferred {
         /// An OpenAI chat completion.
         response: Value,
-        /// Tokens of prompt and completion.
+        /// Tokens of prompt and answer together.
         tokens: u64,
     },
-    /// The tool's output and the fuel used.
+    /// The tool's output and the fuel that it used.
     Tool {
-        /// What it answered.
+        /// The output of the tool.
         output: Value,
-        /// Fuel used.
+        /// Fuel that the run used.
         fuel: u64,
-        /// The end of what it wrote to its log, or to stderr.
+        /// The end of its log or stderr.
         log: Text,
     },
-    /// It did not happen, or failed in a known way.
+    /// The effect did not happen, or failed in a known way.
     Failed {
-        /// Why.
+        /// The kind of failure.
         code: Code,
-        /// One sentence.
+        /// One sentence: what failed, where, and what to do.
         message: String,
         /// Facts for programs.
         context: Object,
-        /// What it used up all the same.
+        /// What the effect used up before it failed.
         spent: Spent,
     },
-    /// Nobody knows whether it happened.
+    /// It is unknown whether the effect happened.
     Unknown,
 }
 
 impl Completion {
-    /// A failure that used nothing up.
+    /// A failure of an effect that used nothing up.
     pub fn failed(code: Code, message: impl Into<String>) -> Completion {
         Completion::Failed { code, message: message.into(), context: Object::new(), spent: Spent::default() }
     }
 
-    /// Whether a tool's own run made this, rather than a host that could not run it or lost it.
+    /// Whether this comes from the tool's own run, rather than from a host that could not run the tool or lost it.
     pub(crate) fn is_of_tool(&self) -> bool {
         matches!(self, Self::Tool { .. } | Self::Failed { code: Code::ToolFail, .. })
     }
 
-    /// What a tool wrote to its log, if anything.
+    /// What a tool wrote to its log; `None` if nothing.
     pub(crate) fn log(&self) -> Option<&Text> {
         let log = match self {
             Self::Tool { log, .. } => Some(log),
@@ -357,7 +360,7 @@ impl Completion {
         }
     }
 
-    /// How long its form in the journal is, in bytes. Data is not put into that form for it.
+    /// The length of its form in the journal, in bytes. Data is measured without being converted.
     pub(crate) fn journal_bytes(&self) -> u64 {
         let encoded = |bytes: &[u8]| (bytes.len() as u64).saturating_mul(4).div_ceil(3);
         let (data, rest) = match self {
@@ -376,7 +379,7 @@ impl Completion {
         data.saturating_add(rest.to_value().json_len() as u64)
     }
 
-    /// The form of an HTTP effect's end, by that of its response.
+    /// The journal's form of a [`Http`](Self::Http) completion, given the form of its response.
     pub(crate) fn http_value(response: Value) -> Value {
         object! { "end": "http", "response": response }
     }

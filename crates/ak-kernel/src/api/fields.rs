@@ -1,4 +1,5 @@
-//! Reading a JSON object member by member: every member is known, typed and used, or the whole is refused.
+//! Reads a JSON object member by member. A member that is unknown, or of the wrong type, makes the whole object
+//! invalid.
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
@@ -8,7 +9,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::api::session::AgentId;
 
-/// Why an object was refused: which member, and what was expected there.
+/// Which member of an object is not accepted, and what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct FieldError {
@@ -24,7 +25,7 @@ impl FieldError {
     }
 }
 
-/// A JSON object that is being taken apart.
+/// A JSON object whose members are read one by one.
 pub(crate) struct Fields<'a> {
     path: &'a str,
     object: Object,
@@ -43,19 +44,19 @@ impl<'a> Fields<'a> {
         FieldError::new(format!("{}.{name}", self.path), reason)
     }
 
-    /// The member, if it is there and not null.
+    /// The member; `None` if it is absent or null.
     pub(crate) fn optional(&mut self, name: &'static str) -> Option<Value> {
         self.taken.push(name);
         self.object.get(name).filter(|value| !value.is_null()).cloned()
     }
 
-    /// The member, if it is there; null counts.
+    /// The member; `None` if it is absent. A null is returned as a value.
     pub(crate) fn member(&mut self, name: &'static str) -> Option<Value> {
         self.taken.push(name);
         self.object.get(name).cloned()
     }
 
-    /// The member, whatever it is; null counts.
+    /// The member, of any type. A null is returned as a value.
     pub(crate) fn value(&mut self, name: &'static str) -> Result<Value, FieldError> {
         self.member(name).ok_or_else(|| self.error(name, "is missing"))
     }
@@ -86,7 +87,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A boolean; false where it is absent.
+    /// A boolean member; false if it is absent.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, FieldError> {
         match self.optional(name) {
             None => Ok(false),
@@ -109,7 +110,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The members of a member that is an object.
+    /// An object member.
     pub(crate) fn members(&mut self, name: &'static str) -> Result<Object, FieldError> {
         match self.value(name)? {
             Value::Object(members) => Ok(members),
@@ -117,7 +118,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The items of a member that is an array.
+    /// An array member.
     pub(crate) fn items(&mut self, name: &'static str) -> Result<Array, FieldError> {
         match self.value(name)? {
             Value::Array(items) => Ok(items),
@@ -125,32 +126,32 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An agent's number.
+    /// A member that is the number of an agent.
     pub(crate) fn account(&mut self, name: &'static str) -> Result<AgentId, FieldError> {
         let number =
             u32::try_from(self.u64(name)?).map_err(|_| self.error(name, "expected a number of an agent"))?;
         Ok(AgentId::from_number(number))
     }
 
-    /// A list of strings.
+    /// A member that is an array of strings.
     pub(crate) fn texts(&mut self, name: &'static str) -> Result<Vec<Text>, FieldError> {
         let items = self.items(name)?;
         let texts: Option<Vec<Text>> = items.iter().map(|item| item.as_text().cloned()).collect();
         texts.ok_or_else(|| self.error(name, "expected strings"))
     }
 
-    /// A digest, 64 hexadecimal digits.
+    /// A member that is a digest: 64 hexadecimal digits.
     pub(crate) fn digest(&mut self, name: &'static str) -> Result<Digest, FieldError> {
         let text = self.text(name)?;
         text.parse().map_err(|_| self.error(name, "expected 64 hexadecimal digits"))
     }
 
-    /// Every member, for a reader of its own.
+    /// The object with all its members, for another reader; every member counts as read.
     pub(crate) fn rest(&mut self) -> Object {
         core::mem::take(&mut self.object)
     }
 
-    /// Ends the reading: a member that nobody asked for is an error.
+    /// Ends the reading. A member that was not read is an error.
     pub(crate) fn finish(self) -> Result<(), FieldError> {
         match self.object.iter().find(|(key, _)| !self.taken.contains(&&***key)) {
             None => Ok(()),
@@ -159,7 +160,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Bytes in their wire form.
+/// Bytes in their wire form: base64url without padding.
 pub(crate) fn base64url(bytes: &[u8]) -> Value {
     Value::from(URL_SAFE_NO_PAD.encode(bytes))
 }
@@ -204,12 +205,12 @@ pub(crate) fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, Fi
     }
 }
 
-/// How long bytes are in base64url: four characters for three.
+/// Upper bound of the length of bytes in base64url: four characters for three bytes.
 pub(crate) const fn encoded_bytes(bytes: u64) -> u64 {
     bytes.saturating_add(bytes / 3).saturating_add(4)
 }
 
-/// Headers: an object, or an array of `[name, value]` where a name comes twice.
+/// Reads headers: an object, or an array of `[name, value]` if a name occurs twice.
 pub(crate) fn headers_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
     let wrong = || FieldError::new("args.headers", "expected names and values that are strings");
     let pair = |name: &Value, value: &Value| match (name, value) {

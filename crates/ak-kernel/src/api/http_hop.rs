@@ -1,4 +1,4 @@
-//! What goes out when a server redirects: a request of its own, made of the one before.
+//! The request that follows a redirect, made from the one before.
 
 use alloc::{format, sync::Arc, vec::Vec};
 
@@ -10,8 +10,8 @@ use crate::api::{
     request::HttpRequest,
 };
 
-/// The headers that go along when a redirect leads to another origin. Any other header might be a credential, so it is
-/// dropped.
+/// The headers that are kept if a redirect leads to another origin. Any other header might be a credential, so it
+/// is dropped.
 const SAFE_HEADERS: [&str; 12] = [
     "accept",
     "accept-charset",
@@ -26,20 +26,21 @@ const SAFE_HEADERS: [&str; 12] = [
     "range",
     "user-agent",
 ];
-/// Headers that describe a body. They go when it goes.
+/// Headers that describe a body. They are dropped with the body.
 const BODY_HEADERS: [&str; 6] =
     ["content-encoding", "content-language", "content-location", "content-type", "digest", "content-digest"];
 
-/// One HTTP request exactly as it is decided on and as it is sent.
+/// One HTTP request exactly as the gate decides on it and the host sends it: the first one of an effect, or a
+/// redirect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpHop {
-    /// Method token.
+    /// The method, such as `GET`.
     pub method: Text,
-    /// Where to.
+    /// The URL, in canonical form.
     pub url: CanonicalUrl,
-    /// Name and value, in order. No name comes twice.
+    /// Names and values of the headers, in order. No name occurs twice.
     pub headers: Vec<(Text, Text)>,
-    /// The body, if there is one.
+    /// The body; `None` sends none.
     pub body: Option<Arc<[u8]>>,
 }
 
@@ -50,7 +51,8 @@ impl HttpHop {
         HttpHop { method, url, headers, body }
     }
 
-    /// The request that follows this one: what must not go along is dropped before anybody decides about it.
+    /// The request that follows this one. Headers and body that must not be sent are dropped before the gate
+    /// decides.
     pub(crate) fn redirected(&self, method: Text, url: CanonicalUrl) -> HttpHop {
         let mut next = HttpHop { method, url, ..self.clone() };
         if next.url.origin() != self.url.origin() {
@@ -63,7 +65,7 @@ impl HttpHop {
         next
     }
 
-    /// The same as a request, to be decided on as any other.
+    /// This hop as a request, so that the gate decides on it like on any other.
     pub(crate) fn as_request(&self, like: &HttpRequest) -> HttpRequest {
         HttpRequest {
             method: self.method.clone(),

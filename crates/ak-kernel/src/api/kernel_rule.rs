@@ -1,4 +1,4 @@
-//! The rules of the kernel itself, under whose ids it records what no rule of a policy decided.
+//! Rule ids for decisions that no rule of a policy makes. The kernel records its own decisions under these ids.
 
 use ak_json::Text;
 
@@ -9,7 +9,7 @@ macro_rules! kernel_rules {
         pub(crate) enum KernelRule { $(#[doc = $doc] $variant,)* }
 
         impl KernelRule {
-            /// The id, as entries spell it.
+            /// The id, as entries contain it.
             pub(crate) const fn id(self) -> &'static str {
                 match self { $(KernelRule::$variant => $id,)* }
             }

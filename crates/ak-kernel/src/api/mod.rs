@@ -1,4 +1,4 @@
-//! Types alone: what is asked, what is answered, what the host performs, and their JSON form.
+//! Types without logic: requests, replies, effects, and their JSON form.
 
 pub(crate) mod audit_filter;
 pub(crate) mod capability_spec;

@@ -1,4 +1,4 @@
-//! The one table of operations: a row for each, by family.
+//! The table of operations: one row for each, by family.
 
 use core::fmt;
 
@@ -8,7 +8,8 @@ macro_rules! operations {
     ($($family:ident($rows:ident) {
         $($number:literal $variant:ident $name:literal $event:literal $who:ident $reply:ident $doc:literal)*
     })*) => {
-        /// What a request asks for. The number stands on the wire and in leaves.
+        /// An operation that a session requests, or that the kernel records by itself. Its number is used on the
+        /// wire and in leaves.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[repr(u16)]
         pub enum Operation { $($(#[doc = $doc] $variant = $number,)*)* }
@@ -35,17 +36,17 @@ macro_rules! operations {
                 match self { $($(Operation::$variant => $event,)*)* }
             }
 
-            /// Who may ask for it at all, whatever the policy says.
+            /// Who may request the operation at all, whatever the policy permits.
             pub const fn who(self) -> AllowedCaller {
                 match self { $($(Operation::$variant => AllowedCaller::$who,)*)* }
             }
 
-            /// What its reply is.
+            /// The form of its reply.
             pub(crate) const fn reply(self) -> ReplyForm {
                 match self { $($(Operation::$variant => ReplyForm::$reply,)*)* }
             }
 
-            /// The family that it belongs to, and its row there.
+            /// The family of the operation, and its row there.
             pub(crate) const fn family(self) -> OperationFamily {
                 match self { $($(Operation::$variant => OperationFamily::$family($rows::$variant),)*)* }
             }
@@ -70,29 +71,29 @@ macro_rules! operations {
     };
 }
 
-/// Who may ask for an operation at all.
+/// Who may request an operation at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowedCaller {
     /// Every session; the policy decides.
     Anyone,
     /// Owner sessions only.
     Owner,
-    /// Nobody: the kernel writes such entries itself.
+    /// No session: the kernel writes such entries itself.
     Kernel,
 }
 
-/// What the reply to an operation is.
+/// The form of the reply to an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReplyForm {
-    /// That it is done.
+    /// An empty object.
     Done,
-    /// The same, where the host has nothing to add.
+    /// An empty object, or an object if the host has results to add.
     DoneOrValue,
     /// The handle of an object.
     Handle,
     /// The version of an object.
     Version,
-    /// What an object holds.
+    /// The content of an object.
     Content,
     /// The bytes of a file.
     Bytes,
@@ -213,7 +214,7 @@ impl Operation {
         })
     }
 
-    /// Whether an agent may not use this text as an event type of its own.
+    /// Whether agents may not use this text as an event type, because it is the event name of an operation.
     pub fn is_reserved_event(event: &str) -> bool {
         Self::ALL.iter().any(|operation| operation.event() == event)
     }

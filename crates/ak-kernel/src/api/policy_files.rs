@@ -1,4 +1,5 @@
-//! The files that a policy was read from: the kernel reads none, so they come with the request, and are recorded with it.
+//! The files that a policy was read from. The kernel reads no files, so they come with the request and are recorded
+//! with it.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -14,41 +15,43 @@ use crate::api::{
 /// Most files that one policy is read from.
 pub const POLICY_FILES_MAX: usize = 256;
 
-/// Where a policy was read, and what it includes.
+/// The files that a policy was read from: its own and those that it includes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyFiles {
-    /// The absolute path of the file in which the policy's own text stands; none for a text of no file.
+    /// The absolute path of the file that holds the policy's own text; `None` if the text came from no file.
     pub source: Option<Text>,
-    /// What it includes, directly or through others.
+    /// The files that the policy includes, directly or through others.
     pub included: Vec<PolicyFile>,
-    /// Which of the paths lead to these very files on the kernel's machine: its host says so, and keeps every agent away from
-    /// them for as long as the policy is in force. What a client says here is replaced.
+    /// Those of the paths that lead to these files on the kernel's machine. The host sets them and denies agents
+    /// access to them while the policy is in force; a client's own list is replaced.
     pub here: Vec<Text>,
 }
 
 /// A file that a policy includes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFile {
-    /// Absolute, without `.` and `..`.
+    /// Absolute path, without `.` and `..`.
     pub path: Text,
-    /// What stands in it.
+    /// The content of the file.
     pub text: Text,
 }
 
 impl PolicyFiles {
-    /// Path and text of each file, that of the policy's own `text` first.
+    /// Path and text of each file. The file of the policy's own `text` comes first.
     pub fn each<'f>(&'f self, text: &'f Text) -> impl Iterator<Item = (&'f Text, &'f Text)> {
         let own = self.source.iter().map(move |path| (path, text));
         own.chain(self.included.iter().map(|file| (&file.path, &file.text)))
     }
 
-    /// Reads a policy that includes these.
+    /// Parses a policy with these files as its includes.
     pub(crate) fn parse(&self, text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
         Policy::parse_with(text, base_dir, &Came(self))
     }
 
+    /// Checks the paths.
+    ///
     /// # Errors
-    /// INVALID_ARGUMENT where a path is not absolute, LIMIT where there are too many.
+    /// INVALID_ARGUMENT if a path is not absolute, LIMIT if there are more than [`POLICY_FILES_MAX`] files.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let included = self.included.iter().map(|file| &file.path);
         let mut paths = self.source.iter().chain(included).chain(&self.here);
@@ -66,7 +69,7 @@ impl PolicyFiles {
         }
     }
 
-    /// Bytes of all paths and texts.
+    /// Bytes of all paths, and of the texts of the included files.
     pub(crate) fn size(&self) -> u64 {
         let included = self.included.iter().map(|file| file.path.len().saturating_add(file.text.len()));
         let paths = self.source.iter().chain(&self.here).map(|path| path.len());
@@ -121,7 +124,7 @@ pub(crate) fn paths_from_value(value: &Value) -> Option<Vec<Text>> {
     value.as_array()?.iter().map(|path| path.as_text().cloned()).collect()
 }
 
-/// Finds what a policy includes among what came with it.
+/// Finds an included file among the files that came with the policy.
 struct Came<'f>(&'f PolicyFiles);
 
 impl Loader for Came<'_> {

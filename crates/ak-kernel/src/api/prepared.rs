@@ -1,8 +1,7 @@
-//! What of an input can be worked out before it reaches the kernel, and so without keeping others waiting: a policy is
-//! parsed, a tool is checked, long data is put into the journal's form and digested.
+//! Results computed from an input before the kernel's lock is taken, so that other callers do not wait for them: a
+//! parsed policy, a checked tool, the journal's form and digest of long data.
 //!
-//! It follows from the input alone and is made from it here, so it is in no journal: whoever executes that again works it
-//! out then.
+//! They follow from the input alone, so the journal does not contain them: replay computes them again.
 
 use alloc::{string::String, sync::Arc};
 
@@ -15,29 +14,30 @@ use crate::api::{
     reply::{Failure, Outcome, Reply},
 };
 
-/// Data of so many bytes is put into the journal's form beforehand. What is shorter is so at once.
+/// Data of at least this many bytes is put into the journal's form in advance. Shorter data is converted under the
+/// lock.
 pub(crate) const LONG_BYTES: u64 = 32 << 10;
 
-/// What was worked out of a request, if anything.
+/// Results that were computed from a request in advance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) work: Option<Arc<Work>>,
-    /// The journal's form of its arguments.
+    /// The arguments in the journal's form.
     pub(crate) args: Option<Value>,
-    /// The body of an HTTP request, as rules see it.
+    /// The body of an HTTP request in the form that rules see.
     pub(crate) http_body: Option<(Arc<[u8]>, Value)>,
-    /// The result of [`Request::check_form`], where that was called.
+    /// The result of the size check, if it was made.
     pub(crate) checked: Option<Result<(), Failure>>,
 }
 
 #[derive(Debug)]
 pub(crate) enum Work {
     Policy(Result<Policy, PolicyError>),
-    /// Or why the tool is refused.
+    /// A checked tool, or the reason for which it is refused.
     Tool(Result<Tool, String>),
 }
 
-/// Two that were made from the same request are the same, whether there was time for it or not.
+/// Prepared results follow from their request, so they never make two requests unequal.
 impl PartialEq for Prepared {
     fn eq(&self, _: &Prepared) -> bool {
         true
@@ -49,7 +49,7 @@ impl Prepared {
         self.args.is_some()
     }
 
-    /// The tool of a request to register one.
+    /// The checked tool, if the request registers one.
     pub(crate) fn tool(&self) -> Option<Result<Tool, String>> {
         match self.work.as_deref() {
             Some(Work::Tool(tool)) => Some(tool.clone()),
@@ -58,21 +58,21 @@ impl Prepared {
     }
 }
 
-/// How an effect ended, as a host says it to the kernel.
+/// A completion with the results that the host computed from it before it took the lock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreparedCompletion {
     pub(crate) completion: Completion,
     forms: Forms,
 }
 
-/// What was worked out of a completion, if anything.
+/// Results that were computed from a completion in advance.
 #[derive(Clone, Debug, Default)]
 struct Forms {
-    /// The journal's form of it.
+    /// The completion in the journal's form.
     completion: Option<Value>,
-    /// The wire form of the reply that brings back the same bytes.
+    /// The wire form of the reply with the same bytes.
     reply: Option<Value>,
-    /// How long the journal's form is.
+    /// The length of the journal's form, in bytes.
     bytes: Option<u64>,
 }
 
@@ -90,7 +90,7 @@ impl From<Completion> for PreparedCompletion {
 }
 
 impl PreparedCompletion {
-    /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
+    /// Computes in advance what follows from the completion alone, so that the kernel does less under its lock.
     #[must_use]
     pub fn prepared(self) -> PreparedCompletion {
         let is_long = |bytes: &[u8]| bytes.len() as u64 >= LONG_BYTES;
@@ -105,7 +105,7 @@ impl PreparedCompletion {
                 let completion = Completion::http_value(response.clone());
                 Forms { completion: Some(digested(completion)), reply: Some(response), bytes: None }
             }
-            // A digest is kept with the value, and with each list and object in it.
+            // Computing the digest caches it in the value, and in each array and object in it.
             Completion::Value(value)
             | Completion::Inferred { response: value, .. }
             | Completion::Tool { output: value, .. } => {
@@ -122,7 +122,7 @@ impl PreparedCompletion {
         PreparedCompletion { forms: Forms { bytes, ..forms }, ..self }
     }
 
-    /// How long the journal's form is, in bytes.
+    /// The length of the journal's form, in bytes.
     pub(crate) fn journal_bytes(&self) -> u64 {
         self.forms.bytes.unwrap_or_else(|| self.completion.journal_bytes())
     }
@@ -136,7 +136,7 @@ impl PreparedCompletion {
         self.forms.completion.clone().unwrap_or_else(|| self.completion.to_value())
     }
 
-    /// The wire form of the reply in an outcome that this led to, where it was worked out.
+    /// The wire form of the reply in `outcome`, if it was computed in advance from the same data.
     pub(crate) fn reply(&self, outcome: &Outcome) -> Option<Value> {
         let is_same = match (&self.completion, outcome) {
             (Completion::File(bytes), Ok(Reply::Bytes(reply))) => Arc::ptr_eq(bytes, reply),
@@ -150,7 +150,7 @@ impl PreparedCompletion {
     }
 }
 
-/// The value, whose digest is known from then on.
+/// Returns the value after its digest was computed and cached in it.
 pub(crate) fn digested(value: Value) -> Value {
     let _ = value.digest();
     value

@@ -12,7 +12,7 @@ use crate::api::{
     request::Request,
 };
 
-/// A capability that comes with a request. Its token was verified by the host: the kernel knows no key.
+/// A capability that a session presents with a request. The host has verified its token: the kernel holds no key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PresentedCapability {
     pub(crate) capability: CapId,
@@ -20,11 +20,11 @@ pub struct PresentedCapability {
 }
 
 impl PresentedCapability {
-    /// What a verified token gives.
+    /// Takes the capability from a verified token.
     ///
     /// # Errors
-    /// CAP_INVALID where the token's own blocks count something (a rate, uses, a budget), which nobody would keep count
-    /// of, or hold more caveats than one capability adds.
+    /// CAP_INVALID if the token's own blocks contain a rate, uses or a budget, which the kernel could not count, or
+    /// more caveats than one capability may add.
     pub fn new(token: VerifiedToken) -> Result<PresentedCapability, Failure> {
         let VerifiedToken { capability, authority } = token;
         let counts = |caveat: &Caveat| match caveat {
@@ -49,13 +49,13 @@ impl PresentedCapability {
 }
 
 impl PresentedCapability {
-    /// Which capability it is.
+    /// The id of the capability in the kernel's table.
     pub const fn capability(&self) -> CapId {
         self.capability
     }
 }
 
-/// The journal's form.
+/// The form in the journal.
 impl PresentedCapability {
     pub(crate) fn to_value(&self) -> Value {
         object! { "capability": capability_text(self.capability), "caveats": base64url(&self.authority.to_bytes()) }
@@ -71,7 +71,7 @@ impl PresentedCapability {
     }
 }
 
-/// A request as a session makes it: by itself, or with a capability.
+/// A request as a session sends it, with the capability that it presents, if any.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthenticatedRequest {
     pub(crate) request: Request,
@@ -80,7 +80,7 @@ pub struct AuthenticatedRequest {
 }
 
 impl AuthenticatedRequest {
-    /// The request itself.
+    /// The request without the capability.
     pub const fn request(&self) -> &Request {
         &self.request
     }
@@ -93,7 +93,7 @@ impl From<Request> for AuthenticatedRequest {
 }
 
 impl Request {
-    /// The same request with a capability: it passes if the policy permits it and the capability covers it.
+    /// Adds a capability to the request. The request passes if the policy permits it and the capability covers it.
     #[must_use]
     pub fn presenting(self, presented: PresentedCapability) -> AuthenticatedRequest {
         AuthenticatedRequest { presented: Some(presented), ..AuthenticatedRequest::from(self) }

@@ -1,4 +1,5 @@
-//! What tokens cost. The operator says it, the host adds it to each request, and the journal keeps it with that.
+//! The price of tokens. The operator sets it, the host adds it to each request, and the journal stores it with the
+//! request.
 
 use alloc::vec::Vec;
 
@@ -9,36 +10,36 @@ use crate::api::{
     usage::Usage,
 };
 
-/// Tokens that a rate is for.
+/// The number of tokens that a rate applies to.
 const PER_TOKENS: u128 = 1_000_000;
 
-/// What a million tokens of a model cost, in millionths of a US dollar: 2.50 dollars are 2 500 000.
+/// The price of a million tokens, in millionths of a US dollar: 2.50 dollars are 2 500 000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Of the prompt.
+    /// Prompt tokens.
     pub input: u64,
-    /// Of the answer.
+    /// Answer tokens.
     pub output: u64,
-    /// Of the prompt, served by a cache; as `input` where absent.
+    /// Prompt tokens read from a cache; `None` means `input`.
     pub cache_read: Option<u64>,
-    /// Of the prompt, taken by a cache for minutes; as `input` where absent.
+    /// Prompt tokens written to a cache that keeps them for minutes; `None` means `input`.
     pub cache_write: Option<u64>,
-    /// Of the prompt, taken by a cache for an hour; as `cache_write` where absent.
+    /// Prompt tokens written to a cache that keeps them for an hour; `None` means `cache_write`.
     pub cache_write_1h: Option<u64>,
-    /// What the model thought; as `output` where absent.
+    /// Reasoning tokens of the answer; `None` means `output`.
     pub reasoning: Option<u64>,
 }
 
-/// What a model costs.
+/// The price of a model's tokens, images and audio.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Price {
-    /// What tokens cost.
+    /// The rates of prompts to which no tier applies.
     pub rates: Rates,
-    /// What they cost where the prompt is longer than so many tokens; ascending.
+    /// Rates of longer prompts: each applies to prompts of more than so many tokens. Ascending.
     pub tiers: Vec<(u64, Rates)>,
-    /// What each picture of the prompt costs beside its tokens, in millionths of a US dollar.
+    /// The price of each image of the prompt, beside its tokens, in millionths of a US dollar.
     pub image: u64,
-    /// What each second of sound in the prompt costs beside its tokens, in millionths of a US dollar.
+    /// The price of each second of audio of the prompt, beside its tokens, in millionths of a US dollar.
     pub audio_second: u64,
 }
 
@@ -50,7 +51,8 @@ impl Rates {
         }
     }
 
-    /// In turn for what was read by nobody before, served by a cache, taken for minutes, taken for an hour, thought, said.
+    /// The rates of fresh prompt tokens, cache reads, cache writes for minutes, cache writes for an hour,
+    /// reasoning, and the rest of the answer, in this order.
     fn all(&self) -> [u64; 6] {
         let (input, output) = (self.input, self.output);
         let hour = self.cache_write_1h.unwrap_or(self.cache_write());
@@ -68,7 +70,7 @@ impl Rates {
         thought.max(said)
     }
 
-    /// Millionths of a millionth of a US dollar.
+    /// The price of an answer, in 10⁻¹² US dollars.
     fn of(&self, usage: &Usage) -> u128 {
         let said = usage.completion.saturating_sub(usage.reasoning);
         let Usage { cache_read, cache_write, cache_write_1h, reasoning, .. } = *usage;
@@ -98,29 +100,29 @@ impl Rates {
     }
 }
 
-/// What a prompt holds beside text.
+/// The images and audio of a prompt, beside its text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Media {
-    /// How many pictures.
+    /// Number of images.
     pub images: u64,
-    /// How many seconds of sound at most.
+    /// Upper bound of the seconds of audio.
     pub audio_seconds: u64,
 }
 
 impl Price {
-    /// One price for all tokens of the prompt, and one for all of the answer.
+    /// A price with one rate for all prompt tokens and one for all answer tokens.
     pub fn flat(input: u64, output: u64) -> Price {
         Price { rates: Rates { input, output, ..Rates::default() }, ..Price::default() }
     }
 
-    /// Millionths of a US dollar for an answer, rounded up. What a prompt's length costs is decided by its whole length.
+    /// The price of an answer in millionths of a US dollar, rounded up. The whole prompt's length selects the tier.
     pub fn of(&self, usage: &Usage, media: Media) -> u64 {
         let tier = self.tiers.iter().rev().find(|(above, _)| usage.prompt > *above);
         let rates = tier.map_or(&self.rates, |(_, rates)| rates);
         self.rounded(rates.of(usage), media)
     }
 
-    /// The most that so many tokens may cost, at the dearest rates that a prompt of that length can reach.
+    /// Upper bound of the price of so many tokens, at the highest rates that a prompt of this length can reach.
     pub fn at_most(&self, prompt: u64, completion: u64, media: Media) -> u64 {
         let reached = self.tiers.iter().filter(|(above, _)| prompt > *above).map(|(_, rates)| rates);
         let costs = reached.chain([&self.rates]).map(|rates| {
@@ -131,14 +133,14 @@ impl Price {
         self.rounded(costs.max().unwrap_or(0), media)
     }
 
-    /// What so many tokens cost where nobody knows which.
+    /// Upper bound of the price of `tokens` if it is unknown how many belong to prompt and answer.
     pub(crate) fn of_any(&self, tokens: u64, media: Media) -> u64 {
         let all = self.tiers.iter().map(|(_, rates)| rates).chain([&self.rates]);
         let rate = all.map(|rates| rates.dearest_of_prompt().max(rates.dearest_of_answer())).max();
         self.rounded(u128::from(tokens) * u128::from(rate.unwrap_or(0)), media)
     }
 
-    /// How many tokens of an answer so much pays for.
+    /// The number of answer tokens that this amount pays for, at the highest rate.
     pub(crate) fn tokens_for(&self, micro_usd: u64) -> u64 {
         let all = self.tiers.iter().map(|(_, rates)| rates).chain([&self.rates]);
         let rate = all.map(Rates::dearest_of_answer).max().unwrap_or(0);
@@ -239,7 +241,7 @@ mod tests {
         check(usage(200_000, 1), NONE, 1_000_020);
         check(usage(200_001, 1), NONE, 1_800_049);
         check(usage(1, 1), Media { images: 2, audio_seconds: 3 }, 2_046);
-        // What may be reached is set aside: the cache that is written for an hour, what is thought.
+        // Reservations cover the highest rate that can apply: a cache write for an hour, and reasoning.
         assert_eq!(price.at_most(10, 10, NONE), 400);
         assert_eq!(price.at_most(200_001, 0, NONE), 2_000_010);
         assert_eq!(Price::from_value(&price.to_value()).unwrap(), price);

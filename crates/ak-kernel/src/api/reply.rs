@@ -1,4 +1,4 @@
-//! What comes back: a reply, or a failure that says why.
+//! Replies and failures of requests.
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
@@ -15,25 +15,25 @@ use crate::api::{
     session::SessionId,
 };
 
-/// How a request ended.
+/// The outcome of a request: a reply or a failure.
 pub type Outcome = Result<Reply, Failure>;
 
-/// What a request that succeeded gives. Each operation gives one of these, always the same one.
+/// The result of a request that succeeded. Each operation always gives the same variant.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Nothing more to say.
+    /// The request succeeded and has no result.
     Done,
-    /// The object made.
+    /// The handle of the object that was created.
     Handle(Handle),
     /// The object's new version.
     Version(u64),
-    /// What an object holds.
+    /// The content of an object.
     Content(Content),
-    /// What a file holds.
+    /// The content of a file.
     Bytes(Arc<[u8]>),
     /// An HTTP response.
     Http(HttpResponse),
-    /// An agent session.
+    /// The session that was opened.
     Session(SessionId),
     /// Anything else, as JSON.
     Value(Value),
@@ -44,7 +44,7 @@ pub enum Reply {
 pub struct HttpResponse {
     /// The status code.
     pub status: u16,
-    /// Name and value, in order.
+    /// Names and values of the headers, in order.
     pub headers: Vec<(Text, Text)>,
     /// The whole body.
     pub body: Arc<[u8]>,
@@ -85,15 +85,15 @@ impl Reply {
         }
     }
 
-    /// Takes the reply to `operation` from its wire form.
+    /// Reads the reply to `operation` from its wire form.
     ///
     /// # Errors
-    /// [`FieldError`] where the other side did not answer in the form of that operation.
+    /// [`FieldError`] if the result is not in the form of that operation.
     pub fn decode(operation: Operation, result: &Value) -> Result<Reply, FieldError> {
         let mut fields = Fields::new("result", result)?;
         let reply = match operation.reply() {
             ReplyForm::Done => Self::Done,
-            // Where there is more to say, the host says it.
+            // If the host has results to add, the object is not empty.
             ReplyForm::DoneOrValue if result.as_object().is_some_and(Object::is_empty) => Self::Done,
             ReplyForm::DoneOrValue | ReplyForm::Value => return Ok(Self::Value(result.clone())),
             ReplyForm::Handle => Self::Handle(handle_field(&mut fields)?),
@@ -113,37 +113,37 @@ impl Reply {
     }
 }
 
-/// Why a request failed, in a form for people and for programs.
+/// Why a request failed: code, message, context, and the gate's denial.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// The kind of failure.
     pub code: Code,
-    /// One sentence: what, where, and what to do about it where that is known.
+    /// One sentence: what failed, where, and what to do about it if that is known.
     pub message: String,
     /// Facts for programs: `handle`, `expected`, `line`, `retry_after_ms`, …
     pub context: Object,
-    /// The denial, where the gate said no.
+    /// The gate's denial, if the gate did not permit the request.
     pub denial: Option<Box<Denial>>,
-    /// Which capability it is about, if it is about one.
+    /// Whether a capability that the failure is about is held or was presented.
     pub capability: CapabilityUse,
 }
 
-/// How somebody comes to rest on a capability.
+/// Whether a capability that a failure is about is held by the agent or was presented.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CapabilityUse {
-    /// The agent holds it.
+    /// The agent holds the capability, or the failure is about none.
     #[default]
     Held,
-    /// Its token came with the request, or with the session.
+    /// The capability's token came with the request or with the session.
     Presented,
 }
 
-/// The member of `context` that says so on the wire and in the state.
+/// The member of `context` that marks a presented capability on the wire and in the state.
 const PRESENTED: &str = "presented";
 
 impl Failure {
-    /// The failure of one operation of a batch, as the batch's.
+    /// Turns the failure of one operation of a batch into a failure of the batch, with the operation's index.
     pub(crate) fn at_index(mut self, index: usize) -> Failure {
         if let Some(patch_index) = self.context.remove("index") {
             self.context.insert("patch_index", patch_index);
@@ -152,26 +152,26 @@ impl Failure {
         self.with("index", index as u64)
     }
 
-    /// A failure with nothing but a sentence.
+    /// A failure with code and message only.
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
         let (context, denial, capability) = Default::default();
         Failure { code, message: message.into(), context, denial, capability }
     }
 
-    /// The same with one more fact.
+    /// Adds a member to the context.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Failure {
         self.context.insert(name, value);
         self
     }
 
-    /// The same of a capability that was presented, as opposed to one that the agent holds.
+    /// Marks the failure as one about a presented capability.
     #[must_use]
     pub fn presented(self) -> Failure {
         Failure { capability: CapabilityUse::Presented, ..self }
     }
 
-    /// The facts for programs, with how it comes to a capability.
+    /// The context, with a mark if the failure is about a presented capability.
     fn written_context(&self) -> Object {
         let mut context = self.context.clone();
         match self.capability {
@@ -187,7 +187,8 @@ impl Failure {
         Failure { context, capability, ..self }
     }
 
-    /// The exception class: the code's, except that whoever presents a capability is told that it is no good.
+    /// The exception class. It is the code's class, except that a failure of a presented capability is a
+    /// `Capability` error.
     pub fn class(&self) -> ErrorClass {
         match (self.code, self.capability) {
             (
@@ -218,8 +219,8 @@ impl Failure {
         }
     }
 
-    /// What an agent session is told of a budget or limit that is used up: which kind of thing, and when to ask again. Whose
-    /// rule it is, and what others used, it is not told.
+    /// Removes from a failure about a used up budget or limit what an agent session must not learn: whose limit it
+    /// is, and what others used. The kind of budget and the time of the next attempt stay.
     #[must_use]
     pub(crate) fn redacted(mut self) -> Failure {
         if self.code != Code::BudgetExceeded {
@@ -262,10 +263,10 @@ impl Failure {
         Failure { message: reason, denial, ..self.clone() }.to_value()
     }
 
-    /// Takes a failure from its wire form.
+    /// Reads a failure from its wire form.
     ///
     /// # Errors
-    /// [`FieldError`] where the form is wrong or the code is not one of ours.
+    /// [`FieldError`] if a member is missing or of the wrong type, or if the code is unknown.
     pub fn from_value(value: &Value) -> Result<Failure, FieldError> {
         let mut fields = Fields::new("error", value)?;
         let code = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
@@ -285,8 +286,8 @@ impl Failure {
     }
 }
 
-/// What is committed to, and kept in the state: facts. The texts that people read are made of these, and may be worded
-/// better in any later version.
+/// The facts that the log commits to and the state contains. Messages are derived from the facts and are not part
+/// of them, so that a later version may word them better.
 impl Failure {
     pub(crate) fn facts(&self) -> Value {
         let mut facts = Object::new();
@@ -299,7 +300,7 @@ impl Failure {
         facts.into()
     }
 
-    /// A failure from its facts; its sentence is the code's own.
+    /// Reads a failure from its facts; the message is the code's meaning.
     pub(crate) fn from_facts(value: &Value) -> Result<Failure, FieldError> {
         let mut fields = Fields::new("failure", value)?;
         let code = fields.value("code")?.as_i64().and_then(|number| i32::try_from(number).ok());
@@ -321,28 +322,28 @@ impl From<FieldError> for Failure {
     }
 }
 
-/// What the gate has to say about a request that it did not let pass.
+/// The gate's decision on a request that it did not permit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Denial {
-    /// The rule operation, such as `fs.read`.
+    /// The operation of the policy language, such as `fs.read`.
     pub op: String,
-    /// The canonical target, or the caller's text where it has no canonical form.
+    /// The canonical target, or the caller's text if the target has no canonical form.
     pub target: String,
-    /// A sentence; to an agent session only the class of reason.
+    /// Why the request was not permitted, in one sentence; agent sessions see only a general one.
     pub reason: String,
-    /// The name of the code.
+    /// The name of the failure's code.
     pub reason_code: String,
-    /// The capability that would cover it.
+    /// The missing capability, as `operation:target`; empty if none is known.
     pub missing_cap: String,
-    /// A `[[rule]]` that, appended to the policy, permits exactly this request.
+    /// A `[[rule]]` that, appended to the policy, permits exactly this request; empty if there is none.
     pub suggested_snippet: String,
-    /// The rule that decided; empty for a default denial.
+    /// The id of the rule that decided; empty for a default denial.
     pub rule_id: String,
-    /// The JSON Pointer of the argument that decided.
+    /// The JSON Pointer of the argument that decided; empty if no argument did.
     pub args_path: String,
-    /// Where the owner finds the rest: run and entry.
+    /// Identifies the entry with the details: the start of the run id and the entry's `seq`.
     pub trace_id: String,
-    /// When, in µs since the Unix epoch.
+    /// Wall-clock time of the decision, in µs since the Unix epoch.
     pub timestamp: u64,
 }
 
@@ -357,10 +358,10 @@ macro_rules! denial_form {
                 members.into()
             }
 
-            /// Takes a denial from its wire form.
+            /// Reads a denial from its wire form.
             ///
             /// # Errors
-            /// [`FieldError`] where a member is missing or of the wrong type.
+            /// [`FieldError`] if a member is missing or of the wrong type.
             pub fn from_value(value: &Value) -> Result<Denial, FieldError> {
                 let mut fields = Fields::new("denial", value)?;
                 let denial = Denial {
@@ -385,7 +386,7 @@ impl Denial {
         }
     }
 
-    /// A denial from its facts; what it says for people is made of these anew.
+    /// Reads a denial from its facts; the texts for people are made anew from the facts.
     pub(crate) fn from_facts(value: &Value) -> Result<Denial, FieldError> {
         let mut fields = Fields::new("denial", value)?;
         let mut text = |name| fields.text(name).map(|text| String::from(&*text));
@@ -410,8 +411,7 @@ impl Denial {
         Ok(denial)
     }
 
-    /// What an agent session is shown: the class of reason, and where the owner finds the rest. What is wrong with the request
-    /// itself is the agent's own, and stays.
+    /// The denial as agent sessions see it: operation, target, code and trace id, without the reason.
     #[must_use]
     pub(crate) fn redacted(&self) -> Denial {
         let code = Code::ALL.iter().find(|code| code.name() == self.reason_code);
@@ -449,15 +449,15 @@ fn plain(sentence: &str) -> String {
 /// By which name a failure tells after how many ms the request can be repeated.
 const RETRY_AFTER_MS: &str = "retry_after_ms";
 
-/// What the log commits to of an outcome: all of it but the texts for people. `known` is the wire form of its reply, where
-/// that was worked out before.
+/// The facts of an outcome that the log commits to: everything except the texts for people. `known` is the wire
+/// form of the reply, if it was computed before.
 pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome, known: Option<Value>) -> Value {
     let reply = match outcome {
         Err(failure) => return object! { "ok": false, "error": failure.facts() },
         Ok(reply) => known.unwrap_or_else(|| reply.to_value()),
     };
     let facts = match (operation, &reply) {
-        // Which entries were shown: what they say in readable form is made of the log.
+        // Only the `seq`s of the entries: their readable form is derived from the log.
         (Operation::AuditQuery, reply) => {
             let entries = reply.get("entries").and_then(Value::as_array);
             let seqs = entries.iter().flat_map(|entries| entries.iter()).filter_map(|entry| entry.get("seq"));
@@ -489,10 +489,10 @@ pub fn outcome_to_value(outcome: &Outcome) -> Value {
     }
 }
 
-/// Takes the outcome of `operation` from its wire form; other members, such as `usage`, are left alone.
+/// Reads the outcome of `operation` from its wire form; other members, such as `usage`, are ignored.
 ///
 /// # Errors
-/// [`FieldError`] where the form is wrong.
+/// [`FieldError`] if the form is wrong.
 pub fn outcome_from_value(operation: Operation, value: &Value) -> Result<Outcome, FieldError> {
     match (value.get("ok").and_then(Value::as_bool), value.get("result"), value.get("error")) {
         (Some(true), Some(result), None) => Reply::decode(operation, result).map(Ok),

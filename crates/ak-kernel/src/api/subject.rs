@@ -1,5 +1,5 @@
-//! Whom recorded data is about.
+//! Ids of the subjects that recorded data is about.
 
-/// Names one subject from the first record about it to its erasure; afterwards the same name gets another number. It is
-/// what a host's table of keys goes by, which so holds no names.
+/// Identifies one subject from the first record about it to its erasure. After the erasure the same name gets
+/// another id. The host's table of keys is indexed by these ids, so it contains no names.
 pub type SubjectId = u64;

@@ -1,4 +1,4 @@
-//! Whom the kernel turned away.
+//! Counts of throttled requests.
 
 use alloc::vec::Vec;
 
@@ -6,7 +6,7 @@ use ak_json::{Array, Value, array};
 
 use crate::api::{fields::FieldError, session::AgentId};
 
-/// How many requests of whom were turned away.
+/// The number of throttled requests of each agent; `None` counts those without a known agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Throttled(pub(crate) Vec<(Option<AgentId>, u64)>);
 

@@ -1,4 +1,4 @@
-//! Time and entropy, which come in with every input.
+//! Time and entropy, which the host passes in with every input.
 
 use core::fmt;
 
@@ -6,7 +6,7 @@ use ak_json::{Value, object};
 
 use crate::api::fields::{FieldError, Fields, base64url};
 
-/// Microseconds since the Unix epoch.
+/// A wall-clock time in microseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(u64);
 
@@ -22,28 +22,28 @@ impl Time {
     }
 }
 
-/// What the world gives with every input: two clocks, and 32 fresh unpredictable bytes.
+/// The clocks and the 32 fresh random bytes that the host passes in with every input.
 ///
-/// The wall clock is what people read, and may step. The other one counts from the boot of the machine, goes on while the
-/// machine sleeps (`CLOCK_BOOTTIME`), and never steps. Rates, lifetimes and deadlines rest on it.
+/// The wall clock is for people, and may step. The other clock counts from the boot of the machine, continues while
+/// the machine sleeps (`CLOCK_BOOTTIME`), and never steps. Rates, lifetimes and deadlines rest on it.
 ///
-/// The kernel journals the entropy only of inputs that draw on it (ids, salts), so that replay draws the same.
+/// The kernel journals the entropy only of inputs that use it (ids, salts), so that replay uses the same bytes.
 #[derive(Clone, Copy)]
 pub struct Now {
     /// The wall clock.
     pub wall: Time,
-    /// Which boot of the machine `uptime_us` counts from.
+    /// Identifies the boot of the machine from which `uptime_us` counts.
     pub boot: [u8; 16],
     /// Time since that boot, in µs.
     pub uptime_us: u64,
-    /// Whether the system says that its wall clock is synchronised.
+    /// Whether the system reports its wall clock as synchronised.
     pub synchronised: bool,
-    /// Bytes from a cryptographic source, used once.
+    /// Bytes from a cryptographic source, used for one input only.
     pub entropy: [u8; 32],
 }
 
 impl Now {
-    /// A moment on a machine that was never booted again, whose wall clock never steps: for simulations and examples.
+    /// A moment on a machine that never reboots and whose wall clock never steps, for simulations and examples.
     pub const fn steady(wall: Time, entropy: [u8; 32]) -> Now {
         Now { wall, boot: [0; 16], uptime_us: wall.0, synchronised: true, entropy }
     }
@@ -58,22 +58,23 @@ impl fmt::Debug for Now {
     }
 }
 
-/// By how much the wall clock may run apart from the clock that never steps between two inputs, in µs. A larger step is
-/// recorded.
+/// By how much the wall clock may drift from the boot clock between two inputs without a record, in µs. A larger
+/// step is recorded as CLOCK_STEP.
 pub const CLOCK_STEP_US_MAX: u64 = 2_000_000;
 
-/// By how much the wall clock of a new boot may lag behind before it is synchronised without raising the upper bound, in µs:
-/// clocks that run on a battery are set to the second, and drift.
+/// By how much the wall clock of a new boot may lag behind before its synchronisation without raising the upper
+/// bound, in µs: battery-powered clocks are set to the second, and drift.
 const REBOOT_DOUBT_US_MAX: u64 = 10_000_000;
 
-/// What the kernel knows of time.
+/// What the kernel knows about the passage of time.
 ///
-/// `elapsed` is kernel time: it begins at the wall time of the genesis and never steps. It is known exactly within one boot of
-/// the machine. What passed between two boots only the wall clock tells, so there are two bounds from then on: expiries and
-/// deadlines go by the upper, rates and budgets by the lower. Neither clock can be made to renew anything.
+/// `elapsed` is kernel time: it begins at the wall time of the genesis entry and never steps. Within one boot of
+/// the machine it is exact. The time between two boots is known from the wall clock only, so from then on there are
+/// two bounds: expiries and deadlines use the upper bound, rates and budgets the lower. Setting either clock renews
+/// nothing.
 ///
-/// Between any two inputs the lower bound grows by at most what passed, the upper one by at least that.
-/// `docs/decisions/0011-two-clocks.md` says what that rests on.
+/// Between any two inputs the lower bound grows by at most the time that passed, and the upper bound by at least
+/// that time. `docs/decisions/0011-two-clocks.md` states the assumptions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The wall clock at the newest input.
@@ -82,21 +83,21 @@ pub(crate) struct Clock {
     uptime_us: u64,
     /// Kernel time, in µs.
     pub(crate) elapsed: Elapsed,
-    /// The newest input at which the system called its wall clock synchronised, if there was one.
+    /// The newest input at which the system reported its wall clock as synchronised.
     synchronised: Option<Synchronised>,
-    /// Whether the newest input was the first of its boot: its record says which boot that is.
+    /// Whether the newest input is the first of its boot; its record then contains the id of the boot.
     pub(crate) is_new_boot: bool,
 }
 
-/// A moment at which the wall clock could be believed.
+/// A moment at which the wall clock was synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Synchronised {
     wall_us: u64,
-    /// The lower bound then.
+    /// The lower bound of kernel time at that moment.
     low_us: u64,
-    /// The least that the upper bound of that moment must have been, as it is known now.
+    /// The least value that the upper bound of that moment must have had, by what is known now.
     high_us: u64,
-    /// How many boots have begun since; 2 stands for more too.
+    /// The number of boots since; 2 means two or more.
     boots: u64,
 }
 
@@ -112,7 +113,7 @@ impl Clock {
         Clock { wall, boot, uptime_us, elapsed, synchronised, is_new_boot: true }
     }
 
-    /// The clock of a kernel of an earlier version, which knew one clock.
+    /// The clock of a kernel of an earlier version, which had only the wall clock.
     pub(crate) fn from_wall(us: u64) -> Clock {
         let elapsed = Elapsed { low_us: us, high_us: us };
         let synchronised = Some(Synchronised::exactly(us, us));
@@ -127,7 +128,7 @@ impl Clock {
         let is_same = (now.boot, now.uptime_us, now.wall) == (self.boot, self.uptime_us, self.wall);
         let begins_boot = now.boot != self.boot;
         let mut next = Clock { wall: now.wall, boot: now.boot, uptime_us: now.uptime_us, ..self };
-        // One input may be taken into account more than once before its record is made.
+        // The same input may advance the clock several times before its record is made.
         next.is_new_boot = begins_boot || self.is_new_boot && is_same;
         if begins_boot {
             self.begin_boot(&mut next);
@@ -140,20 +141,20 @@ impl Clock {
         next
     }
 
-    /// Whether an input was read off the clocks before the newest one. Threads read them in one order and arrive in another:
-    /// such an input moves neither clock.
+    /// Whether an input was read off the clocks before the newest one. Threads may deliver inputs in another order
+    /// than that in which they read the clocks; a late input moves neither clock.
     fn is_late(&self, now: &Now) -> bool {
         now.boot == self.boot && now.uptime_us < self.uptime_us
     }
 
-    /// Adds what passed for sure, and what may have passed beside.
+    /// Adds `us` to both bounds, and `more_us` to the upper one.
     fn pass(&mut self, us: u64, more_us: u64) {
         self.elapsed.low_us = self.elapsed.low_us.saturating_add(us);
         self.elapsed.high_us = self.elapsed.high_us.saturating_add(us).saturating_add(more_us);
     }
 
-    /// Adds what passed since this boot ended, as far as the first input of the next one tells: at least as long as the
-    /// machine is up, at most what the wall clock says, where that is more.
+    /// Adds the time since the boot before ended, as far as the first input of the new boot shows it: at least the
+    /// new uptime, at most what the wall clock shows, if that is more.
     fn begin_boot(self, next: &mut Clock) {
         let mut ended_us = self.wall.0;
         if let Some(newest) = &mut next.synchronised {
@@ -161,8 +162,8 @@ impl Clock {
             if newest.boots == 0 {
                 ended_us = ended_us.min(newest.wall_us.saturating_add(up_us));
             } else {
-                // How long the machine was off before this boot and how long after it will be known in sum only. Of what was
-                // begun in this boot all of the sum may have passed.
+                // The times that the machine was off before and after this boot will only be known as a sum. For
+                // things that began during this boot, the upper bound must assume all of that sum.
                 newest.high_us = newest.high_us.max(self.elapsed.high_us.saturating_sub(up_us));
             }
             newest.boots = newest.boots.saturating_add(1).min(2);
@@ -171,7 +172,7 @@ impl Clock {
         next.pass(next.uptime_us, told_us.saturating_sub(next.uptime_us));
     }
 
-    /// Believes the wall clock: so much passed since it was last believed.
+    /// Takes the wall clock as correct: its difference since the last synchronised moment is the time that passed.
     fn synchronise(&mut self, begins_boot: bool) {
         let Elapsed { low_us, high_us } = self.elapsed;
         let newest = match self.synchronised {
@@ -183,13 +184,13 @@ impl Clock {
             Some(newest) => {
                 let passed_us = self.wall.0.saturating_sub(newest.wall_us);
                 let known_us = newest.high_us.saturating_add(passed_us);
-                // To raise the upper bound within a boot ends early what was begun since the boot began: a few seconds are not
-                // worth it.
+                // Raising the upper bound within a boot lets things that began in this boot expire early. It is not
+                // worth that for a few seconds.
                 if begins_boot || known_us.saturating_sub(high_us) > REBOOT_DOUBT_US_MAX {
                     self.elapsed.high_us = high_us.max(known_us);
                 }
-                // To raise the lower bound within a boot would bring back early what was used since the boot began. And what
-                // passed since two boots ago is known in sum only.
+                // Raising the lower bound within a boot would refill early what was used since the boot began. And
+                // after two unsynchronised boots only the sum of the times is known.
                 if begins_boot && newest.boots == 1 {
                     let believed_us = newest.low_us.saturating_add(passed_us).min(self.elapsed.high_us);
                     self.elapsed.low_us = low_us.max(believed_us);
@@ -205,7 +206,7 @@ impl Clock {
         });
     }
 
-    /// By how much the wall clock steps between this and a later input of the same boot, in µs.
+    /// By how much the wall clock steps between this input and a later one of the same boot, in µs.
     pub(crate) fn step_us(&self, now: &Now) -> i64 {
         if now.boot != self.boot || self.is_late(now) {
             return 0;
@@ -215,12 +216,12 @@ impl Clock {
         by_wall.saturating_sub(signed(now.uptime_us.saturating_sub(self.uptime_us)))
     }
 
-    /// Which boot the newest input came in.
+    /// The id of the boot in which the newest input came.
     pub(crate) const fn boot(&self) -> &[u8; 16] {
         &self.boot
     }
 
-    /// The wall time that belongs to a moment of kernel time, as far as the clocks run alike.
+    /// The wall time at a moment of kernel time, if the two clocks run alike.
     pub(crate) fn wall_at(&self, kernel_us: u64) -> u64 {
         match kernel_us.checked_sub(self.elapsed.high_us) {
             Some(ahead) => self.wall.0.saturating_add(ahead),
@@ -268,7 +269,7 @@ impl Clock {
 }
 
 impl Synchronised {
-    /// The wall clock and kernel time at a moment at which both bounds are the same.
+    /// A synchronised moment at which both bounds are equal.
     const fn exactly(wall_us: u64, kernel_us: u64) -> Synchronised {
         Synchronised { wall_us, low_us: kernel_us, high_us: kernel_us, boots: 0 }
     }

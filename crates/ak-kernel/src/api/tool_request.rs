@@ -1,4 +1,4 @@
-//! What a running tool asks for, in the kernel's own terms.
+//! Host calls of running tools, as the kernel's own requests.
 
 use alloc::{boxed::Box, format};
 
@@ -14,34 +14,34 @@ use crate::api::{
     request::{InferRequest, Request},
 };
 
-/// Most random bytes that a tool gets at once.
+/// Most random bytes that one host call returns.
 pub const RANDOM_BYTES_MAX: u64 = 64 << 10;
 
-/// A host call of a tool that is well formed. It goes to [`Kernel::host_call`](crate::Kernel::host_call).
+/// A well-formed host call of a tool, for [`Kernel::host_call`](crate::Kernel::host_call).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolRequest {
     pub(crate) operation: HostOperation,
     pub(crate) kind: ToolRequestKind,
-    /// What the tool has left: a tool that it calls gets no more.
+    /// The fuel that the tool has left, which bounds a tool that it calls.
     pub(crate) fuel_left: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ToolRequestKind {
-    /// What an agent could ask for too, under the same name and with the same arguments.
+    /// A request that an agent could make too, with the same name and arguments.
     Request(Box<Request>),
-    /// The kernel's time.
+    /// Asks for the kernel's wall-clock time.
     Now,
-    /// So many random bytes.
+    /// Asks for this number of random bytes.
     Random(u64),
 }
 
 impl ToolRequest {
-    /// Understands a host call of a guest that has so much fuel left. Its arguments are those of the wire form of the request
-    /// that it stands for.
+    /// Reads a host call of a guest that has `fuel_left` fuel left. The arguments have the wire form of the request
+    /// that the host call corresponds to.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT names the argument; the guest gets it as the reply to the call.
+    /// INVALID_ARGUMENT names the argument; the guest receives the failure as the reply to its call.
     pub fn of(HostCall { operation, args }: HostCall, fuel_left: u64) -> Result<ToolRequest, Failure> {
         let request = ToolRequest::decode(operation, &args, fuel_left)?;
         if let Some(Request::Infer(InferRequest { stream, price, .. })) = request.request() {
@@ -73,7 +73,8 @@ impl ToolRequest {
         Ok(ToolRequest { operation, kind, fuel_left })
     }
 
-    /// The same with what the tokens of the model cost that it asks, if it asks one; see [`AuthenticatedRequest::priced`](crate::AuthenticatedRequest::priced).
+    /// Sets the price of the model that the request names; see
+    /// [`AuthenticatedRequest::priced`](crate::AuthenticatedRequest::priced).
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> ToolRequest {
         if let ToolRequestKind::Request(request) = &mut self.kind
@@ -84,13 +85,13 @@ impl ToolRequest {
         self
     }
 
-    /// Whether a tool asks for the same in both. What it costs is not the tool's to say.
+    /// Whether both are the same host call apart from prices, which the host adds.
     pub(crate) fn is_the_same_as(&self, other: &ToolRequest) -> bool {
         let unpriced = |request: &ToolRequest| request.clone().priced(|_| None);
         unpriced(self) == unpriced(other)
     }
 
-    /// The request that an agent could make too; none for the time and for random bytes.
+    /// The request that an agent could make too; `None` for the time and for random bytes.
     pub fn request(&self) -> Option<&Request> {
         match &self.kind {
             ToolRequestKind::Request(request) => Some(request),
@@ -119,7 +120,7 @@ impl ToolRequest {
     }
 }
 
-/// The operation that an agent would name.
+/// The operation that the host call corresponds to; `None` if agents have none.
 pub(crate) const fn stands_for(operation: HostOperation) -> Option<Operation> {
     match operation {
         HostOperation::FsRead => Some(Operation::FsRead),

@@ -1,29 +1,29 @@
-//! What a model's answer took, as its provider tells it.
+//! The tokens that a model's answer used, as its provider reports them.
 
 use ak_json::{Limits, Number, Value};
 
-/// The tokens of an answer, by the `usage` of a chat completion. What is told in any of the ways that
-/// `docs/guide/models.md` lists has been brought into this form by the host.
+/// The tokens that an answer used, as the `usage` of a chat completion reports them. The host converts the formats
+/// that `docs/guide/models.md` lists into this form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Of the prompt, those included that a cache served or took.
+    /// Prompt tokens, including those that a cache read or wrote.
     pub prompt: u64,
-    /// Of the answer, what the model thought included.
+    /// Answer tokens, including reasoning.
     pub completion: u64,
-    /// Of the prompt: served by a cache.
+    /// Prompt tokens that were read from a cache.
     pub cache_read: u64,
-    /// Of the prompt: taken by a cache for minutes.
+    /// Prompt tokens that were written to a cache that keeps them for minutes.
     pub cache_write: u64,
-    /// Of the prompt: taken by a cache for an hour.
+    /// Prompt tokens that were written to a cache that keeps them for an hour.
     pub cache_write_1h: u64,
-    /// Of the answer: what the model thought.
+    /// Reasoning tokens of the answer.
     pub reasoning: u64,
 }
 
 impl Usage {
-    /// Takes it from a chat completion's `usage`; none where that tells no tokens at all.
+    /// Reads a chat completion's `usage`; `None` if it has no number of tokens.
     ///
-    /// Where the total is above prompt and answer together, the rest is what the model thought.
+    /// If the total is more than prompt and answer together, the difference counts as reasoning.
     pub fn of(usage: &Value) -> Option<Usage> {
         let number = |name: &str| usage.get(name).and_then(token_count);
         let detail = |list: &str, name: &str| usage.get(list)?.get(name).and_then(token_count);
@@ -33,7 +33,7 @@ impl Usage {
         }
         let [prompt, completion, total] = told;
         let total = total.unwrap_or(0);
-        // Of two numbers the third follows.
+        // If one of the three numbers is missing, it follows from the other two.
         let prompt = prompt.unwrap_or_else(|| total.saturating_sub(completion.unwrap_or(0)));
         let said = completion.unwrap_or_else(|| total.saturating_sub(prompt));
         let beside = total.saturating_sub(prompt.saturating_add(said));
@@ -50,18 +50,18 @@ impl Usage {
         })
     }
 
-    /// All tokens.
+    /// Tokens of prompt and answer together.
     pub const fn total(&self) -> u64 {
         self.prompt.saturating_add(self.completion)
     }
 
-    /// Those of the prompt that no cache served or took.
+    /// Prompt tokens that no cache read or wrote.
     pub const fn fresh(&self) -> u64 {
         let cached = self.cache_read.saturating_add(self.cache_write).saturating_add(self.cache_write_1h);
         self.prompt.saturating_sub(cached)
     }
 
-    /// The same with no more than these tokens of prompt and answer.
+    /// The same usage, limited to these numbers of prompt and answer tokens.
     #[must_use]
     pub(crate) fn at_most(self, prompt: u64, completion: u64) -> Usage {
         let answered = self.completion.min(completion);
@@ -76,8 +76,8 @@ impl Usage {
     }
 }
 
-/// A number of tokens. Some servers write it as a fraction, such as 5.0, or as a text; what lies between two numbers is the
-/// higher one, and what is above 2^64 - 1 is that.
+/// Reads a number of tokens. Some servers write it as a fraction such as 5.0, or as a string. Fractions are rounded
+/// up; numbers above 2^64 - 1 become 2^64 - 1. `None` for anything else, such as a negative number.
 pub fn token_count(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => of_number(number),
@@ -122,7 +122,7 @@ mod tests {
         check(r#"{"prompt_tokens":2.5,"completion_tokens":1e30}"#, [3, u64::MAX, 0, 0, 0, 0]);
         check(r#"{"prompt_tokens":3,"total_tokens":9}"#, [3, 6, 0, 0, 0, 0]);
         check(r#"{"total_tokens":9}"#, [9, 0, 0, 0, 0, 0]);
-        // Thought beside the answer, and within it.
+        // Reasoning tokens beside the answer's, and among them.
         check(r#"{"prompt_tokens":3,"completion_tokens":2,"total_tokens":9}"#, [3, 6, 0, 0, 0, 4]);
         check(
             r#"{"prompt_tokens":3,"completion_tokens":6,"completion_tokens_details":{"reasoning_tokens":4},

@@ -1,39 +1,42 @@
-//! Who is heard at all. An agent session that asks too often, or is refused too often, is turned away before anything is
-//! decided: nothing is recorded of it but a count, once a second. So no flood fills a disk. The owner is always heard.
+//! Rates of requests. An agent session that sends too many requests, or has too many refused, is throttled before
+//! the gate decides: the kernel records only a count, once a second. So a flood of requests cannot fill a disk. The
+//! owner has no rates.
 //!
-//! None of this is part of the state: what was turned away is no input, and whatever is in the journal was heard.
+//! The rates are not part of the state: a throttled request is no input, and every request in a journal was
+//! admitted.
 
 use alloc::{collections::BTreeMap, format};
 
 use crate::api::{code::Code, config::Config, reply::Failure, session::AgentId};
 
-/// Requests that were turned away are summed in at most one record in this long, in milliseconds.
+/// Throttled requests are recorded as counts, in at most one record per this time, in milliseconds.
 pub const THROTTLED_INTERVAL_MS: u64 = 1_000;
 
-/// How much of each rate the agents have left, and who was turned away since that was last recorded.
+/// The levels of each agent's rates, and the throttled requests that are not recorded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     meters: BTreeMap<AgentId, [Bucket; 4]>,
-    /// Of nobody in particular where there is no session.
+    /// Throttled requests by agent; `None` counts those without a known session.
     pub(crate) throttled_requests: BTreeMap<Option<AgentId>, u64>,
-    /// When that was last recorded, in kernel time.
+    /// Kernel time of the newest throttling record, in µs.
     pub(crate) noted_us: u64,
 }
 
-/// A token bucket, in millionths of a token, so that a rate in tokens a second adds whole numbers each µs.
+/// A token bucket. The level is in millionths of a token, so that a rate in tokens per second adds a whole number
+/// each µs.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     level: i128,
-    /// In kernel time: the lower bound, in µs.
+    /// Kernel time (lower bound) at which the level was computed, in µs.
     at_us: u64,
 }
 
 const UNIT: i128 = 1_000_000;
 
-/// Of a configuration: how many tokens a second, and the most at once.
+/// Reads a rate from the configuration: tokens per second, and the size of the bucket.
 type Limits = fn(&Config) -> (u64, u64);
 
-/// What is measured, in the order of the meters.
+/// The rates of an agent, in the order of its meters.
 const RATES: [(&str, Limits); 4] = [
     ("requests", |config| (config.requests_per_second, config.requests_burst)),
     ("refused requests", |config| (config.refusals_per_second, config.refusals_burst)),
@@ -41,7 +44,7 @@ const RATES: [(&str, Limits); 4] = [
     ("units of work", |config| (config.work_per_second, config.work_burst)),
 ];
 
-/// The same for all guests together, who are strangers.
+/// The rates of all guests together. They are lower, because anybody may be a guest.
 const GUEST_RATES: [(&str, Limits); 4] = [
     ("requests of guests", |config| (config.guest_requests_per_second, config.guest_requests_burst)),
     ("refused requests of guests", |config| (config.guest_refusals_per_second, config.guest_refusals_burst)),
@@ -60,7 +63,11 @@ impl Bucket {
 }
 
 impl Admission {
-    /// Whether an agent may be heard. `line` are the agent and its ancestors, and whether each is the parent of all guests.
+    /// Whether the rates of an agent have room for a request. `line` are the agent and its ancestors, each with
+    /// whether it is the parent of all guests.
+    ///
+    /// # Errors
+    /// RATE_LIMIT with `retry_after_ms`.
     pub(crate) fn check(
         &self,
         line: &[(AgentId, bool)],
@@ -82,7 +89,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Takes what a recorded request took.
+    /// Takes what a recorded request used from the rates of the agent and its ancestors.
     pub(crate) fn charge(&mut self, line: &[(AgentId, bool)], now_us: u64, taken: [u64; 4], config: &Config) {
         for (account, guests) in line {
             let rates = rates(*guests);
@@ -98,19 +105,19 @@ impl Admission {
         }
     }
 
-    /// Forgets an agent that has ended.
+    /// Removes the rates of an agent that was removed.
     pub(crate) fn forget(&mut self, account: AgentId) {
         self.meters.remove(&account);
     }
 
-    /// When what was turned away is to be recorded.
+    /// Kernel time at which the throttled requests are to be recorded, in µs; `None` if there are none.
     pub(crate) fn due_us(&self) -> Option<u64> {
         (!self.throttled_requests.is_empty())
             .then(|| self.noted_us.saturating_add(THROTTLED_INTERVAL_MS * 1000))
     }
 }
 
-/// The rates of an agent, or of all guests together.
+/// The rates of an agent, or those of all guests together.
 const fn rates(guests: bool) -> [(&'static str, Limits); 4] {
     if guests { GUEST_RATES } else { RATES }
 }

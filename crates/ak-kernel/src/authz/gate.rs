@@ -1,4 +1,4 @@
-//! The one gate. A request goes in, and comes out as a [`Permit`] or not at all.
+//! The gate: the only place that permits a request, by making a [`Permit`].
 
 use alloc::{
     boxed::Box,
@@ -40,15 +40,15 @@ use crate::{
     record::recorded::EarlierDecision,
 };
 
-/// The decisions on one request take at most so many steps together.
+/// Most steps that the decisions on one request may take together.
 pub(crate) const REQUEST_STEPS_MAX: usize = 200_000;
-/// What a step counts for in an agent's rate, in units of work of about ten nanoseconds.
+/// Units of work that a step counts for in an agent's rate; a unit is about 10 ns.
 pub(crate) const STEP_WORK: u64 = 10;
 
-/// Proof that a request passed the gate, and the request with it.
+/// Proof that a request passed the gate, together with the request. It is the only key to an effect.
 ///
-/// Whatever reads or changes an agent's things, or lets an effect out, takes one by value. Only `Gate::authorize`
-/// makes one: the fields are private to this file.
+/// Every function that reads or changes an agent's objects, or starts an effect, takes a permit by value. Only
+/// `Gate::authorize` makes one: the fields are private to this file.
 #[derive(Debug)]
 pub struct Permit {
     request: Request,
@@ -67,18 +67,18 @@ pub(crate) struct Root {
     pub(crate) follows: bool,
 }
 
-/// A permit taken apart by whoever acts on it.
+/// The parts of a permit, for the code that acts on it.
 pub(crate) struct PermitParts {
     pub(crate) request: Request,
-    /// The canonical target: what was checked, and so what is used.
+    /// The canonical target: the gate decided on it, and the effect uses it.
     pub(crate) target: Option<Target>,
-    /// For files: the root that was granted.
+    /// The granted root of a file.
     pub(crate) root: Option<Root>,
-    /// Of a request that was decided on part by part: the files among the targets, each with its root.
+    /// For a request that was decided on part by part: the file targets of the parts, each with its root.
     pub(crate) parts: Vec<(Target, Root)>,
-    /// What is set aside. It must be settled or released.
+    /// The reserved costs. They must be settled or released.
     pub(crate) reservation: Reservation,
-    /// How much fuel of that.
+    /// How much fuel is reserved.
     pub(crate) fuel: Option<u64>,
 }
 
@@ -89,15 +89,15 @@ impl Permit {
     }
 }
 
-/// What the record says of a decision.
+/// A decision as the record states it.
 #[derive(Clone, Debug)]
 pub(crate) struct DecisionRecord {
     pub(crate) decision: Decision,
     pub(crate) rule: Text,
     pub(crate) target: Option<String>,
-    /// Of a batch: the rulings on its operations, in order.
+    /// The decisions on the operations of a batch, in order.
     pub(crate) each: Vec<DecisionRecord>,
-    /// The capabilities that it rests on beside the policy.
+    /// The capabilities that the decision rests on besides the policy.
     pub(crate) by: Vec<CapId>,
 }
 
@@ -107,55 +107,55 @@ impl DecisionRecord {
     }
 }
 
-/// What a request that passes takes along.
+/// The parts of a permit that the gate computes.
 #[derive(Default)]
 struct Pass {
     target: Option<Target>,
     root: Option<Root>,
-    /// Of the parts of a request: the files among their targets, each with its root.
+    /// The file targets of the parts of a request, each with its root.
     parts: Vec<(Target, Root)>,
     reservation: Reservation,
 }
 
-/// What comes with a policy's permit.
+/// The result of a policy's permit.
 pub(crate) struct Passed {
     root: Option<Root>,
-    /// The grants of the policy that it rests on: the agent's, and its ancestors'.
+    /// The policy's grants that the permit rests on: those of the agent and of its ancestors.
     pub(crate) grants: Vec<GrantId>,
     pub(crate) cover: Cover,
 }
 
-/// Everything a decision depends on.
+/// Everything that a decision depends on.
 pub(crate) struct Gate<'k> {
     pub(crate) policy: &'k Policy,
     pub(crate) grants: &'k mut GrantTable,
     pub(crate) agents: &'k mut Agents,
-    /// Whose objects are whose.
+    /// The heap, for the owners of objects.
     pub(crate) heap: &'k Heap,
     pub(crate) account: AgentId,
-    /// Whether the owner asks, and not a tool that the owner called.
+    /// Whether the owner sends the request itself, and not through a tool.
     pub(crate) owner: bool,
     pub(crate) agent: Text,
-    /// The capability that came with the request.
+    /// The capability that was presented with the request.
     pub(crate) presented: Option<PresentedCapability>,
-    /// The tools that ask on the agent's behalf: the request must be within the needs of each.
+    /// The tools that send the request on the agent's behalf. It must be within the needs of each of them.
     pub(crate) tools: CallStack,
-    /// By which host call of theirs, which the policy may close by name.
+    /// The host call by which a tool sends the request. The policy may close host calls by name.
     pub(crate) host_call: Option<HostOperation>,
-    /// The log's id, for capabilities that are bound to it.
+    /// The log's id, for capabilities that are bound to one log.
     pub(crate) run: [u8; 16],
     pub(crate) clock: Clock,
     pub(crate) trace_id: String,
-    /// What an earlier version decided, where its journal is continued: nothing is decided anew then.
+    /// The decision of an earlier version whose journal is continued: the gate then repeats it and decides nothing.
     pub(crate) recorded: Option<&'k EarlierDecision>,
-    /// What was worked out of the request beforehand.
+    /// What was computed from the request in advance.
     pub(crate) prepared: &'k Prepared,
-    /// What deciding may cost; nothing bounds it where an earlier version decided.
+    /// Limits the steps that deciding may take; `None` for decisions of an earlier version.
     pub(crate) steps: Option<&'k Steps>,
 }
 
 impl Gate<'_> {
-    /// Decides on a request. What it may cost at most is set aside in the permit.
+    /// Decides on a request. The permit contains a reservation of the most that the request may cost.
     pub(crate) fn authorize(
         &mut self,
         request: Request,
@@ -172,8 +172,8 @@ impl Gate<'_> {
                 Err(self.owner_only(&request)),
             );
         }
-        // The owner can always put a budget right again, and a session can always end; everybody else pays for asking,
-        // whatever comes of it.
+        // The owner can always raise a budget again, and a session can always be closed. All other requests are
+        // charged, whether they are permitted or not.
         let mends_budget = self.owner && matches!(request, Request::Agent(AgentRequest::BudgetSet { .. }));
         let ends = matches!(request, Request::Agent(AgentRequest::SessionClose));
         if !owner_only
@@ -196,12 +196,13 @@ impl Gate<'_> {
         (decided, permit)
     }
 
-    /// Whether this is the request of the guests' own session for one more guest.
+    /// Whether the guests' session requests a session for one more guest.
     fn opens_guest(&self, request: &Request) -> bool {
         matches!(request, Request::Agent(AgentRequest::SessionOpen { .. })) && *self.agent == *GUEST
     }
 
-    /// Decides on a request that an effect under way leads to, a redirect's: all of the gate, and what it costs is set aside.
+    /// Decides on a request that a pending effect leads to, such as a redirect. It passes the whole gate, and its
+    /// costs are reserved.
     pub(crate) fn authorize_hop(
         &mut self,
         request: &Request,
@@ -222,7 +223,7 @@ impl Gate<'_> {
         QueryContext { agent, policy: self.policy, prepared: self.prepared, owns }
     }
 
-    /// Does as was decided: what passed then passes now, and is charged.
+    /// Repeats an earlier version's decision: a request that was permitted is permitted and charged.
     fn authorize_as_recorded(
         &mut self,
         recorded: &EarlierDecision,
@@ -262,7 +263,7 @@ impl Gate<'_> {
         )
     }
 
-    /// Charges what asking costs.
+    /// Charges one `compute` for each operation of a request.
     pub(crate) fn charge_request(&mut self, operations: u64) -> Result<(), Failure> {
         let asking = Charges { amounts: Vec::from([(Dimension::Compute, operations)]), charges: Vec::new() };
         let reservation = self.agents.reserve(self.account, &asking, self.clock.elapsed)?;
@@ -270,8 +271,8 @@ impl Gate<'_> {
         Ok(())
     }
 
-    /// Decides on each part of a request as if it came alone; none where it has no parts. The whole passes if each of them does;
-    /// else it fails as the first that does not.
+    /// Decides on each part of a request as on a request of its own; `None` if the request has no parts. The whole
+    /// is permitted if every part is; otherwise it fails with the failure of the first part that is not.
     fn pass_each(&mut self, request: &Request) -> Option<(DecisionRecord, Result<Pass, Failure>)> {
         let mut whole = DecisionRecord::new(Decision::Permit, KernelRule::Batch, None);
         let mut all = Ok(Pass::default());
@@ -298,14 +299,14 @@ impl Gate<'_> {
             }
             whole.each.push(decided);
         });
-        // Of files the first part stands for the whole.
+        // The target of the whole is that of its first file.
         if let Ok(Pass { parts, .. }) = &all {
             whole.target = parts.first().map(|(target, _)| target.to_string());
         }
         has_parts.then_some((whole, all))
     }
 
-    /// Canonical target, policy, limits, and `amounts` set aside: the decision on one request.
+    /// Decides on one request: canonical target, policy and limits. Reserves `amounts`.
     fn pass(
         &mut self,
         request: &Request,
@@ -314,7 +315,8 @@ impl Gate<'_> {
         self.pass_question(request, amounts, false)
     }
 
-    /// The same; `created` says that the object is made by the same batch, and so is one's own.
+    /// Decides on one request. `created` means that the same batch creates the object, which so counts as the
+    /// agent's own.
     fn pass_question(
         &mut self,
         request: &Request,
@@ -350,7 +352,8 @@ impl Gate<'_> {
                 Some((decided, failure)) => (decided, Err(failure)),
             },
             Err(_) if self.is_spent() => return too_many_steps(decided.target),
-            // The same for an object of somebody else's as for one that never was.
+            // Another agent's object gets the same answer as an object that does not exist, so that agents cannot
+            // tell them apart.
             Err(failure)
                 if decided.decision == Decision::DefaultDeny
                     && failure.code == Code::PolicyDeny
@@ -372,7 +375,7 @@ impl Gate<'_> {
         (decided, pass)
     }
 
-    /// The decision on a request that is only asked about: all of the gate, and nothing is set aside.
+    /// The decision on a request that is not made. It passes the whole gate, but nothing is reserved.
     pub(crate) fn preview(
         &self,
         question: &PolicyQuery,
@@ -403,17 +406,17 @@ impl Gate<'_> {
         }
     }
 
-    /// Whether deciding took all steps that one request has: what is not looked at is forbidden.
+    /// Whether deciding took all steps that one request has. What was not examined counts as forbidden.
     pub(crate) fn is_spent(&self) -> bool {
         self.steps.is_some_and(Steps::is_spent)
     }
 
-    /// Whether an object belongs to whoever asks; to the owner everything does.
+    /// Whether an object belongs to the caller. Every object belongs to the owner.
     pub(crate) fn owns(&self, handle: Handle) -> bool {
         self.owner || self.heap.read(handle).is_ok_and(|object| *object.owner() == self.agent)
     }
 
-    /// Sets the costs aside in every account, limit and capability, or in none.
+    /// Reserves the costs in every account, limit and capability, or in none.
     fn set_aside(
         &mut self,
         question: &PolicyQuery,
@@ -437,7 +440,8 @@ impl Gate<'_> {
         Ok(reservation)
     }
 
-    /// A rule that closes the host which a URL names, if there is one: nothing is looked up then.
+    /// The rule that forbids the host of a URL or asks for an approval of it, if there is one. The host name is
+    /// then not resolved.
     fn closed_endpoint(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         self.endpoints(question).into_iter().find_map(|(action, target)| {
             let implied = PolicyQuery { action, target, args: None, owned: false };
@@ -454,12 +458,13 @@ impl Gate<'_> {
         })
     }
 
-    /// The refusal of what a request implies beside its own target.
+    /// The refusal of an action that the request implies besides its own.
     fn closed(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         self.closed_endpoint(question).or_else(|| self.closed_provider(question))
     }
 
-    /// The refusal of what a request to a model has its provider do beside answering, where no `[infer]` permits it.
+    /// The refusal of what a request to a model asks its provider to do besides answering, if no `[infer]` permits
+    /// it.
     fn closed_provider(&self, question: &PolicyQuery) -> Option<(DecisionRecord, Failure)> {
         let (Target::Model(model), Some(request)) = (&question.target, &question.args) else { return None };
         let is_closed = |act: &Act| match act {
@@ -489,7 +494,7 @@ impl Gate<'_> {
         Some((decided, denied(Code::PolicyDeny, denial)))
     }
 
-    /// What a request to a URL implies: looking up its host, and connecting to it.
+    /// The actions that a request to a URL implies: resolving its host, and connecting to it.
     fn endpoints(&self, question: &PolicyQuery) -> Vec<(Action, Target)> {
         let Target::Url(url) = &question.target else { return Vec::new() };
         match url.host() {
@@ -501,11 +506,12 @@ impl Gate<'_> {
         }
     }
 
-    /// Decides on a connection to one of the addresses that the host of a permitted request has. Gives those that may be
-    /// connected to, and what the connection costs.
+    /// Decides on a connection to the addresses of a permitted request's host. Returns the addresses that the host
+    /// may connect to, the connection's reserved costs, and the failure of the last address whose costs could not
+    /// be reserved.
     ///
-    /// Where a connection is counted (by a limit, or by the rate or uses of a capability) only the first address that passes
-    /// is given: each connection is charged once.
+    /// If a connection is counted (by a limit, or by the rate or uses of a capability or grant), only the first
+    /// address that passes is returned: each connection is charged once.
     pub(crate) fn authorize_connection(
         &mut self,
         question: &PolicyQuery,
@@ -539,7 +545,7 @@ impl Gate<'_> {
         (open, Reservation::default(), refused)
     }
 
-    /// Sets aside what a connection counts against; none where nothing counts it.
+    /// Reserves what a connection counts against; `None` if nothing counts it.
     fn charge_connection(
         &mut self,
         implied: &[PolicyQuery],
@@ -555,7 +561,7 @@ impl Gate<'_> {
         let line = self.agents.lineage(self.account);
         let by = self.agents.capabilities.counted(&line, &query, &self.run)?;
         let decision = self.policy.decide(&query);
-        // A public address is open to whoever may ask its host: no grant is needed for it.
+        // A public address is open to any request that may use its host, so it needs no grant.
         let needs_grant = decision.decision.is_permit() && !CanonicalIp::new(address).is_public();
         let grants: Vec<GrantId> = if needs_grant { decision.grants().collect() } else { Vec::new() };
         if charges.is_empty() && by.is_empty() && grants.is_empty() {
@@ -569,18 +575,18 @@ impl Gate<'_> {
         Ok(Some(reservation))
     }
 
-    /// Whether the policy permits it: [`ask`](Self::ask) without reasons.
+    /// Whether the policy permits the query. Like [`ask`](Self::ask), but without reasons.
     pub(crate) fn permits(&self, question: &PolicyQuery) -> bool {
         self.policy_decision(question) == PolicyDecision::Permit
     }
 
-    /// What the policy says of it, alone.
+    /// The policy's decision on the query, without capabilities and needs.
     pub(crate) fn policy_decision(&self, question: &PolicyQuery) -> PolicyDecision {
         let labels = self.labels();
         self.policy.decide(&self.query(question, &labels)).decision
     }
 
-    /// Asks what the request rests on and then the policy, and changes nothing.
+    /// Decides by capabilities, the needs of tools, and then the policy. Changes nothing.
     pub(crate) fn ask(
         &self,
         question: &PolicyQuery,
@@ -653,8 +659,8 @@ impl Gate<'_> {
         }
     }
 
-    /// Why a tool may not ask for this, and by which rule: the policy closes the host call, or it is not among the needs of a
-    /// tool.
+    /// Why a tool may not send this request, and by which rule: the policy closes the host call, or the needs of a
+    /// tool do not cover the request.
     pub(crate) fn rejected(
         &self,
         op: &str,
@@ -673,7 +679,7 @@ impl Gate<'_> {
         Some((rule, denied(code, self.denial(op, target, reason, code))))
     }
 
-    /// What the request adds to the policy's cumulative limits.
+    /// The charges of the request against the policy's cumulative limits.
     pub(crate) fn charges(
         &self,
         question: &PolicyQuery,
@@ -683,8 +689,8 @@ impl Gate<'_> {
         self.policy.charges(&self.query(question, &labels), amounts).map_err(|error| over_limit(&error))
     }
 
-    /// Whether each tool needs to reach an address. It needs those of the public internet with the URL that leads there; any
-    /// other one only if it says so, by the URL itself or as `connect`.
+    /// Whether the needs of each tool cover an address. A need for a URL covers public addresses of its host; any
+    /// other address must be listed, by a URL with that address or as `connect`.
     fn is_needed(&self, question: &PolicyQuery, address: IpAddr, port: u16) -> bool {
         let target = Target::addr(address, port);
         let query = Query {
@@ -710,8 +716,8 @@ impl Gate<'_> {
         }
     }
 
-    /// What the values of a request carry. They come as bare text, so all that is known is who sent them. What a tool sends is
-    /// a stranger's, whoever called it.
+    /// The labels of a request's values. Values arrive as plain text, so the labels depend on the sender only.
+    /// Values of a tool are untrusted, even if the owner called it.
     fn labels(&self) -> Labels {
         let integrity = if self.account.is_main() && self.tools.is_empty() {
             Integrity::Trusted
@@ -746,7 +752,7 @@ impl Gate<'_> {
     }
 }
 
-/// How a missing capability is named: writing alone is no deleting.
+/// The name of a missing capability. `fs.write` alone would include deletion, so it is named `fs.write!`.
 const fn missing_name(action: Action) -> &'static str {
     match action {
         Action::FsWrite => action.exact_name(),
@@ -758,7 +764,7 @@ fn is_object(target: &Target) -> bool {
     matches!(target, Target::Heap(_))
 }
 
-/// What is said of an object that is gone, that one may not use, or that never was.
+/// The failure for an object that was deleted, that the session may not use, or that never existed.
 pub(crate) fn no_object(target: &Target) -> Failure {
     let Target::Heap(raw) = target else { return Failure::new(Code::NotFound, "there is no such object") };
     let handle = Handle::from_raw(*raw).to_string();
@@ -766,7 +772,7 @@ pub(crate) fn no_object(target: &Target) -> Failure {
     Failure::new(Code::NotFound, message).with("handle", handle)
 }
 
-/// What is said of a request that takes too long to decide on.
+/// The failure of a request on which deciding takes too many steps.
 fn too_many_steps(target: Option<String>) -> (DecisionRecord, Result<Pass, Failure>) {
     (DecisionRecord::new(Decision::Refused, KernelRule::Limit, target), Err(over_steps()))
 }
@@ -776,7 +782,7 @@ pub(crate) fn over_steps() -> Failure {
     Failure::new(Code::Limit, message)
 }
 
-/// What a request costs a capability: its amounts, and that it was made.
+/// The costs of a request for a capability: its amounts, and one `compute`.
 fn with_compute(amounts: &[(Dimension, u64)]) -> Vec<(Dimension, u64)> {
     amounts.iter().copied().chain([(Dimension::Compute, 1)]).collect()
 }

@@ -1,4 +1,4 @@
-//! Who may do what: the gate, what it is asked, and how often somebody is heard.
+//! Authorization: the gate, the policy query, and the admission rates.
 
 pub(crate) mod admission;
 pub(crate) mod gate;

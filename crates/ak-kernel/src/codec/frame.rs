@@ -14,15 +14,15 @@ use alloc::vec::Vec;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 20;
-/// Longest payload.
+/// Longest payload of a frame, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
-/// The version of the frame and of what it carries.
+/// The version of the frame and of its payload.
 pub const VERSION: u8 = 1;
 
 const MAGIC: u16 = 0x414B;
 const CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
 
-/// What a frame is.
+/// The flags of a frame, which tell its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(u8);
 
@@ -31,40 +31,40 @@ impl Flags {
     pub const REQUEST: Flags = Flags(0x01);
     /// A reply.
     pub const RESPONSE: Flags = Flags(0x02);
-    /// A reply that says why not.
+    /// Set with `RESPONSE`: the reply is a failure.
     pub const ERROR: Flags = Flags(0x04);
-    /// A piece of a streamed reply; the reply itself follows.
+    /// A chunk of a streamed reply; the reply itself follows.
     pub const CHUNK: Flags = Flags(0x20);
-    /// The last piece of a streamed reply.
+    /// The last chunk of a streamed reply.
     pub const END: Flags = Flags(0x40);
     /// The first frame of a connection, from either side.
     pub const HELLO: Flags = Flags(0x80);
 
-    /// Both.
+    /// The flags that are set in either.
     #[must_use]
     pub const fn with(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 
-    /// Whether all of `other` is set.
+    /// Whether all flags of `other` are set.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
     }
 }
 
-/// Why bytes are not a frame. The stream cannot be read further.
+/// Why bytes are not a frame. After such an error the stream cannot be read further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It does not begin like one.
+    /// The magic number is wrong.
     #[error("the frame does not begin with the magic number")]
     Magic,
-    /// Another version.
+    /// The version is not the supported one.
     #[error("frame version {0} is not known; this side speaks 1")]
     Version(u8),
-    /// Flags that mean nothing here.
+    /// A flag is unknown.
     #[error("frame flags {0:#04x} are not known")]
     Flags(u8),
-    /// Longer than allowed.
+    /// The payload is longer than [`PAYLOAD_BYTES_MAX`].
     #[error("a frame of {0} bytes is longer than the 16777216 allowed")]
     TooLarge(u32),
     /// The checksum is wrong.
@@ -72,24 +72,24 @@ pub enum FrameError {
     Checksum,
 }
 
-/// A frame's first 20 bytes, taken apart.
+/// The first 20 bytes of a frame, decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the frame is.
+    /// The kind of the frame.
     pub flags: Flags,
     /// Bytes of payload that follow.
     pub payload_bytes: usize,
-    /// Its number.
+    /// The sequence number.
     pub sequence: u64,
     front: [u8; 16],
     checksum: u32,
 }
 
 impl Header {
-    /// Takes a header apart.
+    /// Decodes a header.
     ///
     /// # Errors
-    /// [`FrameError`] for everything but a wrong checksum, which shows only with the payload.
+    /// [`FrameError`], except for a wrong checksum, which can be checked with the payload only.
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Header, FrameError> {
         const KNOWN: u8 = 0x01 | 0x02 | 0x04 | 0x20 | 0x40 | 0x80;
         let [m0, m1, version, flags, l0, l1, l2, l3, s0, s1, s2, s3, s4, s5, s6, s7, c0, c1, c2, c3] = *bytes;
@@ -115,7 +115,7 @@ impl Header {
         }
     }
 
-    /// Checks the payload against the header.
+    /// Checks the header and payload against the checksum.
     ///
     /// # Errors
     /// [`FrameError::Checksum`].
@@ -124,7 +124,7 @@ impl Header {
     }
 }
 
-/// A whole frame.
+/// Encodes a frame.
 ///
 /// # Errors
 /// [`FrameError::TooLarge`].
@@ -178,7 +178,7 @@ mod tests {
         for bit in 0..frame.len() * 8 {
             let mut damaged = frame.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            // A longer length is noticed by the reader, who waits for bytes that do not come.
+            // A longer length makes the reader wait for bytes that do not come.
             assert!(check(&damaged).is_err(), "bit {bit}");
         }
     }

@@ -1,4 +1,4 @@
-//! Inputs as the journal keeps them.
+//! Inputs in the form of the journal.
 
 use alloc::format;
 
@@ -18,7 +18,7 @@ use crate::api::{
     tool_request::{ToolRequest, ToolRequestKind},
 };
 
-/// Version of the journal's format. Replay refuses others.
+/// Version of the journal's format. Replay rejects any other.
 pub const FORMAT_VERSION: u64 = 1;
 
 /// An input, as dispatched or as read back from a journal.
@@ -26,7 +26,7 @@ pub const FORMAT_VERSION: u64 = 1;
 pub(crate) enum Input {
     Genesis {
         config: Config,
-        /// The version of the kernel's meaning that the journal begins with.
+        /// The version of the kernel's semantics at the start of the journal.
         semantics: u64,
     },
     Dispatch {
@@ -37,7 +37,7 @@ pub(crate) enum Input {
         ticket: Ticket,
         step: Step,
     },
-    /// A running tool asks for something.
+    /// A host call of a running tool.
     HostCall {
         ticket: Ticket,
         request: ToolRequest,
@@ -47,13 +47,14 @@ pub(crate) enum Input {
         ended: PreparedCompletion,
     },
     Tick,
-    /// As versions before this one wrote it: the state's digest, so that a snapshot of it can be told from any other.
+    /// A snapshot in the form of earlier versions: the digest of the state.
     Snapshot {
         state: Digest,
     },
     /// A snapshot of the state begins.
     SnapshotBegun,
-    /// The digest of the state from before entry `of`, with which a snapshot began.
+    /// A snapshot was stored. `of` is the entry with which it began, `state` the digest of the state before that
+    /// entry.
     SnapshotKept {
         of: u64,
         state: Digest,
@@ -61,7 +62,7 @@ pub(crate) enum Input {
     Throttled(Throttled),
     /// The wall clock stepped since the input before.
     ClockStep,
-    /// A journal of an earlier version goes on under this one, from this state.
+    /// A journal of an earlier version continues under this one, from this state.
     Upgrade {
         from: u64,
         to: u64,
@@ -70,7 +71,7 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// The journal's form. The entropy stands in it only where the input `used_entropy` on it, the boot where it is a new one.
+    /// The journal's form. It contains the entropy if `used_entropy`, and the boot id if `is_new_boot`.
     pub(crate) fn to_value(&self, now: &Now, is_new_boot: bool, used_entropy: bool) -> Value {
         let mut body = ObjectBuilder::with_capacity(9);
         match self {
@@ -147,7 +148,7 @@ impl Input {
         body.finish().into()
     }
 
-    /// Whether it was put into the journal's form beforehand, since that is long.
+    /// Whether its data is long and was put into the journal's form in advance.
     pub(crate) fn is_long(&self) -> bool {
         match self {
             Self::Dispatch { asked, .. } => asked.prepared.is_long(),
@@ -165,8 +166,8 @@ impl Input {
         }
     }
 
-    /// Whether it draws on its entropy, beside the salt of a subject that is met for the first time: genesis makes the log's
-    /// id of it, a tool may ask for random bytes.
+    /// Whether the input itself uses its entropy, besides the salts of new subjects: the genesis entry derives the
+    /// log's id from it, and a host call may ask for random bytes.
     pub(crate) fn draws(&self) -> bool {
         match self {
             Self::Genesis { .. } => true,
@@ -184,7 +185,7 @@ impl Input {
         }
     }
 
-    /// Takes an input from the journal's form. `boot` is the boot that the input before came in.
+    /// Reads an input from the journal's form. `boot` is the boot of the input before.
     pub(crate) fn from_value(value: &Value, boot: &[u8; 16]) -> Result<(Now, Input), FieldError> {
         let mut fields = Fields::new("input", value)?;
         let wall = Time::from_micros(fields.u64("time")?);
@@ -201,7 +202,7 @@ impl Input {
             }
         };
         let synchronised = fields.optional("synchronised").is_none_or(|value| value.as_bool() != Some(false));
-        // Version 8 knew the wall clock alone.
+        // Version 8 recorded the wall clock only.
         let uptime_us = fields.optional_u64("uptime")?.unwrap_or(wall.as_micros());
         let now = Now { wall, boot, uptime_us, synchronised, entropy };
         let input = match &*fields.text("in")? {

@@ -1,4 +1,4 @@
-//! Bytes: frames of the wire, and inputs as the journal keeps them.
+//! Byte formats: frames of the wire protocol, and inputs as the journal stores them.
 
 pub mod frame;
 pub(crate) mod input;

@@ -1,4 +1,4 @@
-//! Effects between permit and completion.
+//! Pending effects: those that have started and not ended.
 
 pub(crate) mod pending;
 pub(crate) mod state;

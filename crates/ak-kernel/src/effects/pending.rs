@@ -1,4 +1,4 @@
-//! An effect between permit and completion.
+//! An effect that has started and not ended.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
@@ -17,66 +17,66 @@ use crate::{
     },
 };
 
-/// An effect that has started and has not ended.
+/// An effect that has started and not ended.
 #[derive(Debug)]
 pub(crate) struct PendingEffect {
-    /// Who asked for it, and whose session that is.
+    /// The session and the agent that the effect is for.
     pub(crate) session: SessionId,
     pub(crate) account: AgentId,
-    /// Shared, so that deciding on a step copies nothing of it.
+    /// Shared, so that deciding on a step does not copy it.
     pub(crate) request: Arc<Request>,
-    /// The capability that came with the request: it must cover a redirect too.
+    /// The capability that was presented with the request. It must cover redirects too.
     pub(crate) presented: Option<PresentedCapability>,
     /// The canonical target.
     pub(crate) target: Option<String>,
     pub(crate) reservation: Reservation,
-    /// The running tool that asked for it.
+    /// The running tool that requested it.
     pub(crate) within: Option<Ticket>,
-    /// The tools that it is done for, a running tool itself the last of them.
+    /// The tools on whose behalf it runs; if it runs a tool, that tool is the last.
     pub(crate) tools: CallStack,
-    /// Why it was told to stop.
+    /// The failure with which it was aborted.
     pub(crate) aborted: Option<Failure>,
-    /// What belongs to its kind.
+    /// The state that depends on the kind of effect.
     pub(crate) state: EffectState,
-    /// Bytes of the records of its steps, of those that were set aside, and why a step was refused. They are no part of the
-    /// kernel's state: what was refused was not recorded.
+    /// Bytes of its steps' records so far, and why a step was refused. Neither is part of the kernel's state, since
+    /// a refused step is not recorded.
     pub(crate) steps_bytes: u64,
     pub(crate) refused: Option<Failure>,
 }
 
-/// What is known of an effect of one kind.
+/// The state of a pending effect, by kind.
 #[derive(Clone, Debug)]
 pub(crate) enum EffectState {
     File {
-        /// Where links are followed: the directory that they must not leave.
+        /// The directory that links must not leave; `None` if no links are followed.
         links_beneath: Option<Text>,
     },
     Http {
-        /// The request that is sent at the moment.
+        /// The request that is being sent.
         hop: Box<HttpHop>,
-        /// The size of each request so far, in bytes.
+        /// The size of each request so far, redirects included, in bytes.
         sent: Vec<u64>,
-        /// What was worked out of the request beforehand. It is no part of the kernel's state.
+        /// What was computed from the request in advance. It is not part of the kernel's state.
         prepared: Prepared,
     },
     Infer {
-        /// Tokens of a streamed answer seen so far.
+        /// Tokens of a streamed answer so far, as the host estimates them.
         tokens: u64,
-        /// How many were set aside for it; 2^64 - 1 where there is no limit.
+        /// The limit of answer tokens; 2^64 - 1 if there is none.
         tokens_max: u64,
     },
     Tool {
-        /// Of a call by an agent: how many host calls came of it, of all tools that it led to together.
+        /// For a call by an agent: the host calls that it led to, by all tools together.
         host_calls: u64,
     },
     Log {
-        /// Of an erasure: what is to be done again should it be cut short.
+        /// For an erasure: the work to repeat if a crash interrupts it.
         erasing: Option<LogWork>,
     },
 }
 
 impl PendingEffect {
-    /// The unfinished erasure, if it is one.
+    /// The work of an erasure that has not ended; `None` for other effects.
     pub(crate) fn erasing(&self) -> Option<&LogWork> {
         match &self.state {
             EffectState::Log { erasing } => erasing.as_ref(),

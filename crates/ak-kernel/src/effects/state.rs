@@ -1,4 +1,4 @@
-//! Pending effects as a snapshot of the state holds them.
+//! Pending effects in a snapshot of the state.
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
@@ -23,7 +23,7 @@ use crate::{
     effects::pending::{EffectState, PendingEffect},
 };
 
-/// The members of every kind of effect. Each stands in every row, whatever its kind: so the state was always written.
+/// The members of all kinds of effects. Every row has all of them, since the form of the state must not change.
 #[derive(Default)]
 struct Members<'s> {
     links_beneath: Option<&'s Text>,
@@ -51,7 +51,7 @@ impl Members<'_> {
 }
 
 impl EffectState {
-    /// Reads the members of every kind, and keeps those of the request's.
+    /// Reads the members of all kinds, and keeps those of the request's kind.
     fn from_fields(request: &Request, fields: &mut Fields<'_>) -> Result<EffectState, FieldError> {
         let links_beneath = fields.optional_text("links_beneath")?;
         let hop = fields.optional("hop").as_ref().map(HttpHop::from_value).transpose()?;
@@ -83,7 +83,7 @@ impl EffectState {
 }
 
 impl PendingEffect {
-    /// `lists` takes the needs of tools, each once.
+    /// The form in a snapshot. `lists` collects the distinct needs of tools, to which the row refers by index.
     pub(crate) fn to_value<'k>(&'k self, lists: &mut Vec<&'k Arc<ToolPermissions>>) -> Object {
         let mut row = Object::new();
         row.insert("session", u64::from(self.session.number()));

@@ -1,3 +1,3 @@
-//! What the kernel knows of heap objects beside the heap itself.
+//! What the kernel stores about heap objects besides the heap itself.
 
 pub(crate) mod types;

@@ -9,12 +9,13 @@ use crate::api::{
     session::AgentId,
 };
 
-/// Who registered each type of each scope, and how many bytes of their memory budget its schema takes.
+/// The registered types by scope and name: the agent that registered each, and the bytes that its memory budget is
+/// charged.
 #[derive(Debug, Default)]
 pub(crate) struct Types(pub(crate) BTreeMap<(Text, Text), (AgentId, u64)>);
 
 impl Types {
-    /// All of it, for the state digest.
+    /// The types in the form of the state digest.
     pub(crate) fn to_value(&self) -> Value {
         let rows = self.0.iter().map(|((scope, name), (account, bytes))| {
             let account = u64::from(account.number());
@@ -27,7 +28,7 @@ impl Types {
         let rows = value.as_array().ok_or_else(|| FieldError::new("types", "expected an array"))?;
         let row = |row: &Value| {
             let mut fields = Fields::new("types", row)?;
-            // In version 8 all types bound everybody.
+            // In version 8 all types applied to all agents.
             let scope = fields.optional_text("scope")?.unwrap_or_default();
             let entry = ((scope, fields.text("type")?), (fields.account("session")?, fields.u64("bytes")?));
             fields.finish()?;
@@ -37,13 +38,13 @@ impl Types {
     }
 }
 
-/// The patterns of a schema that cannot be judged, each with its place in what holds the schema at `at`.
+/// The patterns of a schema that cannot be judged. `at` is the schema's own path in the document that contains it.
 pub(crate) fn unjudged(at: &str, schema: &Schema) -> Vec<Value> {
     let row = |it: &Unjudged| object! { "path": format!("{at}{}", it.at), "pattern": it.pattern.clone() };
     schema.unjudged().iter().map(row).collect()
 }
 
-/// Names them in a reply, if there are any.
+/// Adds the patterns that cannot be judged to a reply, if there are any.
 pub(crate) fn insert_unjudged(reply: &mut Object, rows: Vec<Value>) {
     if !rows.is_empty() {
         reply.insert("unjudged", rows);

@@ -1,4 +1,4 @@
-//! Which requests the kernel hears: those that are short enough, of sessions whose rates have room.
+//! Admits requests that are short enough, from sessions whose rates have room.
 
 use alloc::{format, vec::Vec};
 
@@ -23,13 +23,15 @@ use crate::{
 };
 
 impl Kernel {
-    /// The agent and its ancestors whose rates a request counts against; nobody's where the owner asks.
+    /// The agent and its ancestors whose rates a request counts against, each with whether it is the parent of all
+    /// guests; empty for the owner.
     fn metered(&self, account: AgentId) -> Vec<(AgentId, bool)> {
         let guests = self.agents.find(GUEST);
         self.agents.lineage(account).into_iter().map(|account| (account, Some(account) == guests)).collect()
     }
 
-    /// Whether a request may be heard. One that may not is counted by the caller, and changes nothing else.
+    /// Whether a request is admitted. A rejected one changes nothing; the caller of this function counts it as
+    /// throttled.
     pub(crate) fn admit(
         &self,
         now: &Now,
@@ -48,11 +50,11 @@ impl Kernel {
         if let (Request::Audit(AuditRequest::Erase { subject }), true) = (request, account.is_main())
             && self.subjects.id(subject).is_none_or(|id| id == 0)
         {
-            // To record the name would be to keep it.
+            // A record of the request would keep the name.
             return Err(Failure::new(Code::NotFound, "nothing is recorded about a subject of this name"));
         }
         self.check_subject(request, account)?;
-        // Each session ends once, whatever its agent did before. The owner has no rates.
+        // A session can always be closed, whatever its agent did before. The owner has no rates.
         if matches!(request, Request::Agent(AgentRequest::SessionClose)) {
             return Ok(());
         }
@@ -60,21 +62,21 @@ impl Kernel {
         self.admission.check(&self.metered(account), now_us, &self.config)
     }
 
-    /// Whether the rates of a tool's agent have room for what the tool asks for.
+    /// Whether the rates of a tool's agent have room for a host call of the tool.
     pub(crate) fn admit_tool(&self, now: &Now, account: AgentId) -> Result<(), Failure> {
         let now_us = self.clock.after(now).elapsed.low_us;
         self.admission.check(&self.metered(account), now_us, &self.config)
     }
 
-    /// Counts a request that was not heard: its session asks too often, or it could not be understood, or nobody could tell
-    /// whose it is. Call it for what a transport refuses.
+    /// Counts a request as throttled: its session sends too many, the request is malformed, or its session is
+    /// unknown. A host calls this for requests that its transport rejects.
     pub fn throttle(&mut self, now: &Now, session: Option<SessionId>) {
         let account = session.and_then(|session| self.sessions.agent(session));
         self.throttle_account(now, account);
     }
 
     pub(crate) fn throttle_account(&mut self, now: &Now, account: Option<AgentId>) {
-        // Guests are counted together: there may be any number of them.
+        // Guests are counted together, since there may be any number of them.
         let guest = account.is_some_and(|account| self.agents.is_guest(account));
         let account = if guest { self.agents.find(GUEST) } else { account };
         let count = self.admission.throttled_requests.entry(account).or_default();
@@ -82,7 +84,7 @@ impl Kernel {
         self.record_throttled(now);
     }
 
-    /// Records what was turned away, if it is time to.
+    /// Records the throttled requests, if their record is due.
     pub(crate) fn record_throttled(&mut self, now: &Now) {
         let now_us = self.clock.after(now).elapsed.low_us;
         if self.admission.due_us().is_none_or(|due_us| now_us < due_us) {
@@ -93,12 +95,12 @@ impl Kernel {
         self.throttled(now, Throttled(counts.into_iter().collect()));
     }
 
-    /// Of how many agents requests were turned away, and not recorded yet.
+    /// The number of agents with throttled requests that are not recorded yet.
     pub(crate) fn throttled_requests(&self) -> u64 {
         self.admission.throttled_requests.len() as u64
     }
 
-    /// When turned away requests are to be recorded, in kernel time.
+    /// Kernel time at which throttled requests are to be recorded, in µs.
     pub(crate) fn admission_due_us(&self) -> Option<u64> {
         self.admission.due_us()
     }
@@ -119,14 +121,15 @@ impl Kernel {
         self.record(now, &Input::Throttled(turned), facts, Vec::new(), details);
     }
 
-    /// Takes from the rates of an agent and its ancestors: requests, refused requests, bytes of journal, units of work.
+    /// Takes from the rates of an agent and its ancestors: requests, refused requests, bytes of journal, units of
+    /// work.
     pub(crate) fn charge_admission(&mut self, account: AgentId, taken: [u64; 4]) {
         let line = self.metered(account);
         self.admission.charge(&line, self.clock.elapsed.low_us, taken, &self.config);
     }
 
-    /// Whether the kernel can take the subject that a request names, if it names one. What the answer depends on is the
-    /// agent's own doing alone, so that it tells nothing about whom others named.
+    /// Whether the kernel can add the subject that a request names, if it names one. The answer depends on the
+    /// agent's own requests and the kernel's quota only, so that it does not reveal which subjects others named.
     fn check_subject(&self, request: &Request, account: AgentId) -> Result<(), Failure> {
         let Some(subject) = request.subject() else { return Ok(()) };
         if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {

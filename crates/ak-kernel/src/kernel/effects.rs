@@ -1,4 +1,4 @@
-//! The inputs that carry effects on, end them, and tell them to stop.
+//! The inputs that continue, end and abort effects.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -27,14 +27,14 @@ use crate::{
 };
 
 impl Kernel {
-    /// Takes a step of an effect under way. The answer comes as an output.
+    /// Takes a step of a pending effect. The answer comes as an output.
     ///
-    /// A ticket that names no effect under way gets no answer: there is nobody to give it to. A short step is recorded all the
-    /// same.
+    /// A step with a ticket of no pending effect gets no answer. If it is short, it is recorded all the same.
     ///
     /// # Errors
-    /// LIMIT where the step, or all steps of the effect together, are longer than what is recorded of them. The step is not
-    /// recorded, no answer follows, and the host has to stop the effect, which then ends as this failure.
+    /// LIMIT if the step, or all steps of the effect together, are longer than the records that were planned for
+    /// them. The step is not recorded and no answer follows. The host must stop the effect, which then ends with
+    /// this failure.
     pub fn progress(&mut self, now: Now, ticket: Ticket, step: Step) -> Result<(), Failure> {
         let step = self.bounded_step(ticket, step)?;
         self.record_clock_step(&now);
@@ -75,11 +75,11 @@ impl Kernel {
         self.outputs.push_back((seq, Output::Resume(ticket, answer)));
     }
 
-    /// Takes the end of an effect. The reply to its request comes as an output.
+    /// Takes the completion of an effect. The reply to its request comes as an output.
     ///
-    /// A ticket that was never given out or is used up is recorded and has no other consequence. A completion that
-    /// is not of the request's kind is refused: what happened counts as unknown. One that takes more bytes than were set aside
-    /// for it counts as a failure with BUFFER_OVERFLOW.
+    /// A completion with a ticket that was never issued or is used up is recorded and has no other consequence. A
+    /// completion that is not of the request's kind is refused: the outcome is unknown. One that takes more bytes
+    /// than were planned for it counts as a failure with BUFFER_OVERFLOW.
     pub fn complete(&mut self, now: Now, ticket: Ticket, ended: impl Into<PreparedCompletion>) {
         let ended = self.bounded_end(ticket, ended.into());
         self.record_clock_step(&now);
@@ -121,7 +121,8 @@ impl Kernel {
         self.outputs.push_back((seq, Output::Reply(CallId(ticket.cause()), outcome)));
     }
 
-    /// In how many µs [`handle_timeout`](Self::handle_timeout) is due, if ever, from the newest input on.
+    /// The time from the newest input until [`handle_timeout`](Self::handle_timeout) is due, in µs; `None` if
+    /// never.
     pub fn poll_timeout(&self) -> Option<u64> {
         let Elapsed { low_us, high_us } = self.clock.elapsed;
         let deadline = self.deadline().map(|due_us| due_us.saturating_sub(high_us));
@@ -129,19 +130,21 @@ impl Kernel {
         deadline.into_iter().chain(admission).min()
     }
 
-    /// When the wall time of somebody with an effect under way is over, in kernel time.
+    /// Kernel time at which the wall time of an agent with a pending effect is first used up, in µs.
     fn deadline(&self) -> Option<u64> {
         let open = self.pending.values().filter(|pending| pending.aborted.is_none());
         open.filter_map(|pending| self.agents.deadline(pending.account)).min()
     }
 
-    /// In how many µs from the newest input on the wall time of the agent is over that an effect is for, if it has any.
+    /// The time from the newest input until the wall time of the effect's agent is used up, in µs; `None` if it has
+    /// no limit.
     pub fn time_left_of(&self, ticket: Ticket) -> Option<u64> {
         let due_us = self.agents.deadline(self.pending.get(&ticket)?.account)?;
         Some(due_us.saturating_sub(self.clock.elapsed.high_us))
     }
 
-    /// Tells effects whose agent's wall time is over to stop. Before [`poll_timeout`](Self::poll_timeout) nothing happens.
+    /// Aborts the effects of agents whose wall time is used up, and records throttled requests that are due. Before
+    /// [`poll_timeout`](Self::poll_timeout) is due this does nothing but record a step of the wall clock.
     pub fn handle_timeout(&mut self, now: Now) {
         self.record_throttled(&now);
         self.record_clock_step(&now);
@@ -151,7 +154,7 @@ impl Kernel {
         }
     }
 
-    /// Ends what is over.
+    /// Aborts the effects of agents whose wall time is used up.
     pub(crate) fn tick(&mut self, now: &Now) {
         self.advance(now);
         let seq = self.chain.next_seq();
@@ -168,8 +171,8 @@ impl Kernel {
         self.record(now, &Input::Tick, facts, Vec::new(), object! {});
     }
 
-    /// The tickets of all effects under way. After a restart each is completed as [`Completion::Unknown`], save what is
-    /// [`unfinished`](Self::unfinished).
+    /// The tickets of all pending effects. After a restart the host completes each as [`Completion::Unknown`],
+    /// except the [`unfinished`](Self::unfinished) ones.
     pub fn tickets(&self) -> Vec<Ticket> {
         self.pending.keys().copied().collect()
     }
@@ -179,15 +182,16 @@ impl Kernel {
         facts.decision = Decision::Refused;
         facts.rule = Text::from(KernelRule::StaleTicket);
         facts.code = Code::Replay.number();
-        // Whatever it brings, nobody knows whom it is about.
+        // It is unknown which subject the input is about.
         let about = Vec::from([Text::from(MAIN)]);
         self.record(now, input, facts, about, object! { "ticket": ticket.cause() });
     }
 
-    /// Whom an effect is about: its agent. The end of an erasure explains which bodies are gone, and so is never erased itself.
+    /// The subject of an effect: its agent. The outcome of an erasure states which bodies are gone, so it is never
+    /// erased itself.
     fn subjects_under_way(&self, pending: &PendingEffect) -> Vec<Text> {
         match pending.erasing() {
-            // An earlier version could erase it.
+            // In an earlier version it could be erased.
             Some(_) if self.recorded.is_none() => Vec::new(),
             Some(_) | None => Vec::from([self.agents.name(pending.account)]),
         }
@@ -224,7 +228,7 @@ impl Kernel {
         })
     }
 
-    /// Takes a step as an earlier version decided about it.
+    /// Repeats an earlier version's decision on a step.
     fn step_as_recorded(
         &mut self,
         pending: &mut PendingEffect,
@@ -256,7 +260,7 @@ impl Kernel {
         (decided, StepAnswer::Continue)
     }
 
-    /// What the end of an effect comes to.
+    /// The outcome that a completion gives.
     fn ending(&mut self, pending: &PendingEffect, completion: Completion) -> Ending {
         match completion {
             Completion::Unknown => Ending::unknown(pending),
@@ -285,15 +289,15 @@ impl Kernel {
 
 /// The end of an effect.
 struct Ending {
-    /// What it used, of what was set aside. Nothing said is all of it.
+    /// What it used of the reserved amounts. A dimension that is missing counts as used in full.
     used: Amounts,
     outcome: Outcome,
-    /// Whether an effect of its kind can end so.
+    /// Whether the completion is of the effect's kind.
     belongs: bool,
 }
 
 impl Ending {
-    /// Of an effect of which nobody knows whether it happened: whatever was set aside counts as used.
+    /// For an effect of which it is unknown whether it happened: everything that was reserved counts as used.
     fn unknown(pending: &PendingEffect) -> Ending {
         let message = "this was begun, and nothing reliable came back: it may or may not have happened";
         let failure = pending.aborted.clone();

@@ -1,5 +1,6 @@
-//! What a running tool asks for: it passes the same gate as what its agent asks for, and must be within the needs of the
-//! tool, and of each tool that called it. A tool of the owner's is no owner: it acts as the agent `main`.
+//! Host calls of a running tool. A host call passes the same gate as a request of the tool's agent, and must be
+//! within the needs of the tool and of each tool that called it. A tool run by the owner does not get owner rights:
+//! it acts as the agent `main`.
 
 use alloc::{boxed::Box, format, vec::Vec};
 
@@ -33,16 +34,16 @@ use crate::{
     state::{CallId, Caller, Kernel, Output},
 };
 
-/// Most host calls that come of one call by an agent, through however many tools.
+/// Most host calls that one call by an agent may lead to, through all tools together.
 pub const HOST_CALLS_MAX: u64 = 1_000;
 
 impl Kernel {
-    /// Takes what the tool asks for that runs under a ticket. It is answered as a request is: under the id returned, by
-    /// [`Output::Reply`], or by [`Output::Perform`] with a ticket of its own first.
+    /// Takes a host call of the tool that runs under `ticket`. The answer comes under the id returned, like that of
+    /// a request: as [`Output::Reply`], or as [`Output::Perform`] with a ticket of its own first.
     ///
     /// # Errors
-    /// RATE_LIMIT with `retry_after_ms` when the agent's rates are used up: nothing was done then, and nothing recorded; ask
-    /// again later.
+    /// RATE_LIMIT with `retry_after_ms` if the agent's rates are used up. The call had no effect then and was not
+    /// recorded; the host tries again later.
     pub fn host_call(&mut self, now: Now, ticket: Ticket, request: ToolRequest) -> Result<CallId, Failure> {
         if let Some(tool) = self.pending.get(&ticket) {
             self.admit_tool(&now, tool.account)?;
@@ -51,7 +52,7 @@ impl Kernel {
         Ok(self.dispatch_admitted_host_call(&now, ticket, request))
     }
 
-    /// Takes a host call for which the agent's rates have room.
+    /// Takes a host call that was admitted.
     pub(crate) fn dispatch_admitted_host_call(
         &mut self,
         now: &Now,
@@ -108,7 +109,7 @@ impl Kernel {
     /// Counts a host call.
     ///
     /// # Errors
-    /// Why it may not be made, whatever it asks for.
+    /// Why the call is refused, whatever its request is.
     fn count_host_call(&mut self, ticket: Ticket) -> Result<(), Failure> {
         let line = self.call_chain(ticket)?;
         let first = line.last().and_then(|first| self.pending.get_mut(first));
@@ -122,7 +123,7 @@ impl Kernel {
         line.into_iter().try_for_each(|ticket| self.still_permitted(ticket))
     }
 
-    /// The tool that runs under a ticket and those that led to it, the agent's own call last.
+    /// The tickets of the tool and of those that called it, from the innermost to the agent's own call.
     fn call_chain(&self, ticket: Ticket) -> Result<Vec<Ticket>, Failure> {
         let mut line = Vec::from([ticket]);
         loop {
@@ -137,19 +138,19 @@ impl Kernel {
                 return Err(failure.clone());
             }
             match tool.within {
-                // A ticket is always newer than the one it is within: this ends.
+                // A ticket is always newer than the one it is within, so the loop ends.
                 Some(outer) => line.push(outer),
                 None => return Ok(line),
             }
         }
     }
 
-    /// Whether a tool that runs could still be called: the policy may be another than when it was. That a rate is used up by
-    /// now, which the call was counted against, ends nothing.
+    /// Whether the policy in force still permits a running tool; it may have been replaced since the call. A rate
+    /// that is used up by now does not end the run, since the call was counted against it.
     fn still_permitted(&mut self, ticket: Ticket) -> Result<(), Failure> {
         let Some(tool) = self.pending.get(&ticket) else { return Ok(()) };
         let (account, request) = (tool.account, tool.request.clone());
-        // Who called it: the session itself, or a tool.
+        // The caller of the tool: the session itself, or another tool.
         let tools = if tool.within.is_some() { tool.tools.clone() } else { Vec::new() };
         let caller = Caller { tools, ..tool.caller() };
         let name = tool.tools.last().map(|needs| needs.tool.clone()).unwrap_or_default();
@@ -175,7 +176,7 @@ impl Kernel {
         }
     }
 
-    /// Gives a tool the time or random bytes, which no rule of a policy speaks of: its needs do.
+    /// Answers a host call for the time or for random bytes. No rule of a policy covers these; the tool's needs do.
     fn answer_ambient(
         &mut self,
         now: &Now,
@@ -220,7 +221,7 @@ impl Kernel {
 }
 
 impl Kernel {
-    /// Takes the time or random bytes that an earlier version gave, or did not.
+    /// Repeats an earlier version's answer to a host call for the time or for random bytes.
     fn answer_ambient_as_recorded(
         &mut self,
         now: &Now,
@@ -249,7 +250,7 @@ impl Kernel {
     }
 }
 
-/// So many bytes from one input's entropy.
+/// Derives `bytes` random bytes from one input's entropy.
 fn random(entropy: &[u8; 32], bytes: u64) -> Vec<u8> {
     let length = usize::try_from(bytes).unwrap_or(usize::MAX);
     let blocks = (0u64..).flat_map(|block| derive(entropy, "random", &format!("{block}")));

@@ -1,4 +1,4 @@
-//! The state machine: inputs go in, records and outputs come out, nothing else happens.
+//! The state machine: it takes inputs and produces records and outputs. It has no other effect.
 
 pub(crate) mod admission;
 pub(crate) mod effects;
@@ -38,7 +38,7 @@ use crate::{
 };
 
 impl Kernel {
-    /// A new kernel. Its first record, the genesis entry, waits already.
+    /// A new kernel. Its first record, the genesis entry, is ready to be polled.
     pub fn new(now: Now, config: Config) -> Kernel {
         let chain = Chain::new(&now.entropy);
         let mut kernel = Kernel::empty(config, chain, Policy::baseline(), BTreeMap::new());
@@ -54,7 +54,7 @@ impl Kernel {
         kernel
     }
 
-    /// A kernel as an earlier version began it, by its genesis entry.
+    /// The kernel of an earlier version after its genesis entry.
     pub(crate) fn earlier(now: &Now, config: Config, version: u64, leaf: &[u8]) -> Kernel {
         let mut kernel = Kernel::empty(config, Chain::new(&now.entropy), Policy::baseline(), BTreeMap::new());
         kernel.clock = Clock::from_wall(now.wall.as_micros());
@@ -63,7 +63,7 @@ impl Kernel {
         kernel.toolbox = Toolbox::with_builtin(&kernel.config);
         kernel.grants.load(&kernel.policy, kernel.clock.elapsed);
         kernel.earlier = Some(version);
-        // The kernel itself is the first that anything is about.
+        // Subject 0 is the kernel itself.
         kernel.subjects.intern(Vec::new(), &now.entropy, None);
         kernel.chain.follow(ak_audit::leaf_hash(leaf).into());
         kernel
@@ -72,9 +72,10 @@ impl Kernel {
     /// Takes a request. Its reply comes as an output under the id returned.
     ///
     /// # Errors
-    /// RATE_LIMIT with `retry_after_ms` when the agent asks too often, or is refused too often. LIMIT, QUOTA and
-    /// INVALID_ARGUMENT for a request that is too long, that names a subject where the agent may name no more, or whose
-    /// session is not open. Nothing was done then, and nothing recorded but that somebody was turned away.
+    /// RATE_LIMIT with `retry_after_ms` if the agent sends too many requests, or has too many refused. LIMIT if the
+    /// request is too long, QUOTA if the agent may name no more subjects, NOT_FOUND if it erases an unknown
+    /// subject, INVALID_ARGUMENT if the subject's name is invalid or the session is not open. The request had no
+    /// effect then, and is recorded only as a count of throttled requests.
     pub fn dispatch(
         &mut self,
         now: Now,
@@ -106,7 +107,7 @@ impl Kernel {
         self.handle_request(&now, &caller, rejected, asked, |asked| Input::Dispatch { session, asked })
     }
 
-    /// Takes a request, by which `input` reached the kernel. It is refused at once where it is `rejected`.
+    /// Takes a request that reached the kernel as `input`. If it is `rejected`, it is refused without a decision.
     pub(crate) fn handle_request(
         &mut self,
         now: &Now,
@@ -144,7 +145,7 @@ impl Kernel {
             Ok(Progress::Reply(reply)) => {
                 (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
             }
-            // A request that was only asked about is recorded as what the answer was.
+            // A preview is recorded with the decision that it predicts.
             Ok(Progress::Preview(previewed, reply)) => {
                 decided = *previewed;
                 (Output::Reply(CallId(seq), Ok(reply.clone())), Some((0, Ok(reply))))
@@ -187,7 +188,7 @@ impl Kernel {
         CallId(seq)
     }
 
-    /// Decides on a request and, if it may pass, acts on it.
+    /// Decides on a request and starts it if it is permitted.
     fn decide(
         &mut self,
         caller: &Caller,
@@ -216,8 +217,8 @@ impl Kernel {
         (decided, next)
     }
 
-    /// Acts on a permit: answers at once, or lets an effect out. What was set aside is settled with an answer, kept for an effect,
-    /// and released where neither comes of it.
+    /// Acts on a permit: answers the request, or starts an effect. The reservation is settled with an answer, kept
+    /// for an effect, and released on failure.
     fn start(
         &mut self,
         caller: &Caller,
@@ -263,8 +264,8 @@ impl Kernel {
         }
     }
 
-    /// Whether one more effect may begin. The last ones are the owner's. An agent below `main` has at most
-    /// [`Config::effects_per_agent_max`] together with all its descendants.
+    /// Whether one more effect may start. The last tenth of all effects is reserved for the owner. An agent
+    /// directly below `main`, together with all its descendants, has at most [`Config::effects_per_agent_max`].
     fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
         let Config { effects_max, effects_per_agent_max, .. } = self.config;
         let open = self.pending.len() as u64;
@@ -288,12 +289,13 @@ impl Kernel {
         &self.policy
     }
 
-    /// The files of this machine that the policy in force was read from: absolute paths.
+    /// The absolute paths of the files on this machine that the policy in force was read from.
     pub fn policy_files(&self) -> &[Text] {
         &self.policy_files
     }
 
-    /// Says that every record up to `seq` is as durable as it will ever be. Outputs that rest on them are released.
+    /// Confirms that every record up to `seq` is as durable as the host makes it. Outputs that rest on them can be
+    /// polled from now on.
     pub fn committed(&mut self, seq: u64) {
         self.committed = self.committed.max(Some(seq));
     }
@@ -312,8 +314,8 @@ impl Kernel {
         self.outputs.pop_front().map(|(_, output)| output)
     }
 
-    /// The open sessions, but for the owner's first one and the one that guests come through. After a restart nobody holds
-    /// them any more.
+    /// The open sessions, except the owner's first one and the guests' one. After a restart no client holds them
+    /// any more.
     pub fn sessions(&self) -> Vec<SessionId> {
         self.sessions.closable().collect()
     }
@@ -323,13 +325,13 @@ fn no_session(session: SessionId) -> Failure {
     Failure::new(Code::InvalidArgument, format!("session {} is not open", session.number()))
 }
 
-/// What acting on a permit came to.
+/// The result of acting on a permit.
 enum Progress {
     Reply(Reply),
-    /// A request was only asked about: what would be decided, and the answer.
+    /// The decision that a preview predicts, and the reply.
     Preview(Box<DecisionRecord>, Reply),
     Effect(Effect, Box<PendingEffect>),
 }
 
-/// One part in so many of the effects that may be under way is kept for the owner.
+/// One in this many of the effects that may be pending is reserved for the owner.
 const OWNER_SHARE: u64 = 10;

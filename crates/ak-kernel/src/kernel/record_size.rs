@@ -1,7 +1,9 @@
-//! How much room in the journal a request may need, so that it can be found before anything happens. What is found bounds what
-//! is recorded: a step or the end of an effect that would take more is refused, or bounded, before it becomes an input.
+//! Bounds on the journal space that a request may need, so that the host can check for it before anything happens.
+//! The same bounds hold for what is recorded: a step or completion that would take more is refused or shortened
+//! before it becomes an input.
 //!
-//! The bounds are no part of the state. What is in a journal was within them when it came, and is not looked at again.
+//! The bounds are not part of the state. Inputs in a journal were within them when they arrived and are not checked
+//! again.
 
 use alloc::{format, string::String};
 
@@ -21,35 +23,36 @@ use crate::{
     state::Kernel,
 };
 
-/// Upper bound in bytes of what a record takes beside what its input holds and whom it is about: entry, frames, seal, names
-/// of members.
+/// Upper bound in bytes of what a record takes besides its input and subjects: entry, frames, seal, names of
+/// members.
 const RECORD_BYTES: u64 = 2 << 10;
-/// Upper bound in bytes of the records that come with one input beside what it holds: its own, and before it one that the
-/// wall clock stepped.
+/// Upper bound in bytes of the records of one input besides its content: its own record, and a CLOCK_STEP record
+/// before it.
 const INPUT_BYTES: u64 = 2 * RECORD_BYTES;
-/// Upper bound in bytes of the seal and the frames around one record, that of a batch among them.
+/// Upper bound in bytes of the seal and frames around one record, including the frame of its batch.
 const FRAMES_BYTES: u64 = 256;
-/// What each subject takes in a sealed body.
+/// Bytes that each subject takes in a sealed body.
 const SUBJECT_BYTES: u64 = 8;
-/// What each agent takes in a record of those who were turned away.
+/// Bytes that each agent takes in a throttling record.
 const THROTTLED_AGENT_BYTES: u64 = 64;
 
-/// Most bytes of any other outcome, as JSON writes it, and of what an outcome holds beside its data.
+/// Most bytes of the JSON of an outcome besides its data.
 pub const OUTCOME_BYTES_MAX: u64 = 128 << 10;
 
-/// A failure that is bounded keeps so much of its message, in bytes, and so many facts.
+/// Most bytes of the message that a shortened failure keeps.
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
 const FACTS_MAX: usize = 16;
 const FACT_NAME_BYTES_MAX: usize = 64;
 
-/// Longest end of an effect, as JSON writes it in the journal, in bytes.
+/// Longest outcome of an effect in the journal's form, in bytes.
 const fn outcome_bytes_max(size: &EffectSize) -> u64 {
     size.outcome_bytes_max.saturating_add(OUTCOME_BYTES_MAX)
 }
 
 impl Kernel {
-    /// Upper bound in bytes of the record of those who were turned away, including so many more; 0 where there is nobody. A
-    /// host that finds no such room does not call [`throttle`](Self::throttle): what is refused may fill no disk.
+    /// Upper bound in bytes of the throttling record, including `more` further agents; 0 if there are no throttled
+    /// requests. A host without room for it does not call [`throttle`](Self::throttle): throttled requests must not
+    /// fill a disk.
     pub fn throttled_bytes(&self, more: u64) -> u64 {
         match self.throttled_requests().saturating_add(more) {
             0 => 0,
@@ -57,17 +60,17 @@ impl Kernel {
         }
     }
 
-    /// Upper bound in bytes of a record that the kernel makes of its own accord, as that of a snapshot is.
+    /// Upper bound in bytes of a record that the kernel makes without a request, such as that of a snapshot.
     pub const fn own_record_bytes_max() -> u64 {
         INPUT_BYTES
     }
 
-    /// Bytes of the records that were not polled yet, with what a journal adds to them.
+    /// Upper bound in bytes that the records not polled yet take in a journal.
     pub fn unpolled_bytes(&self) -> u64 {
         self.unpolled().map(Record::journal_bytes_max).fold(0, u64::saturating_add)
     }
 
-    /// Upper bound in bytes of the records of what a running tool asks for: see [`record_bytes_max`](Self::record_bytes_max).
+    /// Upper bound in bytes of the records of a host call: see [`record_bytes_max`](Self::record_bytes_max).
     pub fn host_call_bytes_max(&self, request: &ToolRequest) -> u64 {
         match request.request() {
             Some(request) => self.record_bytes_max(&request.clone().into()),
@@ -75,16 +78,16 @@ impl Kernel {
         }
     }
 
-    /// Upper bound in bytes of the records of a request: the decision, and for an effect its steps and its outcome, the
-    /// pieces of a streamed answer excepted (see [`step_bytes_max`](Self::step_bytes_max)). A host that finds no such room
-    /// answers LOG_FULL and does not dispatch.
+    /// Upper bound in bytes of the records of a request: the decision, and for an effect its steps and outcome,
+    /// except the chunks of a streamed answer (see [`step_bytes_max`](Self::step_bytes_max)). A host without that
+    /// much room answers LOG_FULL and does not dispatch the request.
     pub fn record_bytes_max(
         &self,
         AuthenticatedRequest { request, presented, prepared }: &AuthenticatedRequest,
     ) -> u64 {
         let outcome = request.effect_size(&self.config).map_or(0, |size| {
-            // Its agent's wall time may end meanwhile, and an erasure brings the begin and the end of a snapshot, the clock a
-            // step before each: these are inputs too.
+            // During the effect the wall time of its agent may end, and an erasure adds the begin and the end of a
+            // snapshot. These are inputs too, each with a possible CLOCK_STEP record before it.
             outcome_bytes_max(&size).saturating_add(6 * INPUT_BYTES).saturating_add(size.steps_bytes_max)
         });
         let subjects_max = request.operations().saturating_add(1);
@@ -97,15 +100,15 @@ impl Kernel {
             .saturating_add(outcome)
     }
 
-    /// Upper bound in bytes of the record by which an effect that nobody waits for any more ends: see
+    /// Upper bound in bytes of the record that completes an effect as unknown after a restart: see
     /// [`tickets`](Self::tickets).
     pub const fn unknown_bytes_max() -> u64 {
         INPUT_BYTES
     }
 
-    /// Upper bound in bytes of the records of a step of an effect, as far as no room was found for it with the request. How
-    /// long a streamed answer becomes nobody knows beforehand, so room is found for each piece as it comes. Where there
-    /// is none, the host stops the effect.
+    /// Upper bound in bytes of the records of a step, unless [`record_bytes_max`](Self::record_bytes_max) includes
+    /// them. The length of a streamed answer is unknown in advance, so the host checks for room before each chunk.
+    /// If there is none, it stops the effect.
     pub fn step_bytes_max(&self, ticket: Ticket, step: &Step) -> u64 {
         match step {
             Step::Chunk { .. } if self.pending.contains_key(&ticket) => {
@@ -120,23 +123,24 @@ impl Kernel {
         }
     }
 
-    /// Whether an effect runs under a ticket.
+    /// Whether a ticket names a pending effect.
     pub fn is_under_way(&self, ticket: Ticket) -> bool {
         self.pending.contains_key(&ticket)
     }
 
-    /// Refuses every further step of an effect, of which nothing is recorded: the host found no room for one. The effect has to
-    /// stop, and ends as this failure.
+    /// Refuses every further step of an effect without recording it, because the host has no room for one. The host
+    /// must stop the effect, which ends with this failure.
     pub fn refuse_steps(&mut self, ticket: Ticket, failure: Failure) {
         if let Some(pending) = self.pending.get_mut(&ticket) {
             pending.refused.get_or_insert(failure);
         }
     }
 
-    /// The step as it may be recorded. Takes its record from what was set aside for the steps of its effect.
+    /// Checks a step against its bound, and takes its record from the bytes that are planned for the effect's
+    /// steps.
     ///
     /// # Errors
-    /// LIMIT where it is too long, or the effect has taken too many: it is refused, and the effect has to stop.
+    /// LIMIT if the step is too long, or the effect had too many steps. The host must stop the effect.
     pub(crate) fn bounded_step(&mut self, ticket: Ticket, step: Step) -> Result<Step, Failure> {
         let answer_max = answer_bytes_max(&self.config);
         if let Some(failure) = self.pending.get(&ticket).and_then(|pending| pending.refused.clone()) {
@@ -179,10 +183,10 @@ impl Kernel {
         }
     }
 
-    /// The end of an effect as it may be recorded: in the room that was set aside for it.
+    /// Bounds a completion to the bytes that are planned for it.
     pub(crate) fn bounded_end(&self, ticket: Ticket, ended: PreparedCompletion) -> PreparedCompletion {
         let Some(pending) = self.pending.get(&ticket) else {
-            // Whatever it brings, it has no consequence.
+            // The completion has no consequence, so its content is dropped.
             return Completion::Unknown.into();
         };
         let ended = match &pending.refused {
@@ -197,14 +201,14 @@ impl Kernel {
 }
 
 impl Record {
-    /// Upper bound of the bytes that a journal takes for it: entry and body, with their seal and frames.
+    /// Upper bound in bytes that a journal takes for the record: entry and body with seal and frames.
     pub fn journal_bytes_max(&self) -> u64 {
         let own = self.leaf.len().saturating_add(self.body.len()) as u64;
         own.saturating_add(FRAMES_BYTES).saturating_add(self.subjects.len() as u64 * SUBJECT_BYTES)
     }
 }
 
-/// What an effect used up, by what its end says. A log is left out: it may be what is too long.
+/// What an effect used up, according to its completion. The log is left out, since it may be what is too long.
 fn spent(completion: &Completion) -> Spent {
     match completion {
         Completion::Http(response) => Spent::from(response.body.len() as u64),
@@ -217,7 +221,7 @@ fn spent(completion: &Completion) -> Spent {
     }
 }
 
-/// The end of an effect of which a step was refused.
+/// The completion of an effect that had a step refused: the refusal's failure, with what the effect used up.
 fn refused(completion: Completion, failure: &Failure) -> Completion {
     let (spent, context) = (spent(&completion), facts(&completion));
     match completion {
@@ -234,7 +238,8 @@ fn refused(completion: Completion, failure: &Failure) -> Completion {
     }
 }
 
-/// The end of an effect that takes more bytes than were set aside: a failure, which a tool's own run did not make.
+/// A failure in place of a completion that takes more bytes than were planned. It never counts as made by a tool's
+/// own run.
 fn shortened(completion: Completion, length: u64, max: u64) -> Completion {
     let (spent, context) = (spent(&completion), facts(&completion));
     match completion {
@@ -257,7 +262,7 @@ fn shortened(completion: Completion, length: u64, max: u64) -> Completion {
     }
 }
 
-/// The numbers among the facts that a failure tells.
+/// Those members of a failure's context that are short: numbers, booleans and nulls.
 fn facts(completion: &Completion) -> Object {
     let Completion::Failed { context, .. } = completion else { return Object::new() };
     let short = context.iter().filter(|(name, value)| {

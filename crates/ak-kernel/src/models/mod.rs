@@ -1,4 +1,4 @@
-//! Requests to models, as far as their content decides: tokens, and what a provider is asked to do beside answering.
+//! Rules on the content of a request to a model: tokens, and actions that the provider performs besides answering.
 
 pub(crate) mod provider_actions;
 pub(crate) mod tokens;

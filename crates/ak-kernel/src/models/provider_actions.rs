@@ -1,7 +1,8 @@
-//! What a request to a model has its provider do beside answering: search the web, fetch a picture, run code, keep a
-//! conversation. It happens where no gate of ours stands, so a policy has to permit it by name.
+//! Finds what a request to a model asks its provider to do besides answering: search the web, fetch an image, run
+//! code, keep a conversation. These actions pass no gate of this kernel, so a policy must permit them by name.
 //!
-//! What is not known to be harmless counts as an act of its own name: providers invent new ones all the time.
+//! Providers add new actions all the time, so a member that is not known to be harmless counts as an action under
+//! its own name.
 
 use alloc::{
     string::{String, ToString},
@@ -12,22 +13,22 @@ use ak_json::{Pointer, Text, Value};
 
 use crate::models::tokens::is_data;
 
-/// What may happen at the provider.
+/// An action that a provider performs besides answering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// It acts, by this means.
+    /// It uses the tool of this name.
     Tool(String),
-    /// It uses or leaves state.
+    /// It uses state at the provider, or leaves some there.
     State,
 }
 
-/// An act, and where in the request it stands (a JSON Pointer, cut where it is long).
+/// An action, and the JSON Pointer of the member that requests it, truncated if it is long.
 pub(crate) type Found = (Act, String);
 
-/// Longest pointer that is told, in bytes.
+/// Longest pointer that is reported, in bytes.
 const POINTER_BYTES_MAX: usize = 512;
 
-/// Members of a request that say what to answer, or how to go about it, and have nobody do anything beside.
+/// Members that only control the answer or how it is made.
 const HARMLESS: [&str; 107] = [
     "add_generation_prompt",
     "audio",
@@ -137,8 +138,8 @@ const HARMLESS: [&str; 107] = [
     "xtc_probability",
     "xtc_threshold",
 ];
-/// Members by which providers are told to act, where the means has another name than the member. What begins with `search_` or
-/// `web_search` searches.
+/// Members that request an action, with the name of the action if it differs from the member's. Members that begin
+/// with `search_` or `web_search` request `web_search`.
 const ACTS: [(&str, &str); 10] = [
     ("anthropic_beta", "betas"),
     ("browser_settings", "browser"),
@@ -151,7 +152,7 @@ const ACTS: [(&str, &str); 10] = [
     ("models", "fallback_models"),
     ("tool_resources", "file_search"),
 ];
-/// Members of a function that a caller itself performs.
+/// Members of a function that the caller itself performs.
 const FUNCTION: [&str; 12] = [
     "cache_control",
     "custom",
@@ -166,7 +167,7 @@ const FUNCTION: [&str; 12] = [
     "type",
     "title",
 ];
-/// Members by which state at the provider is named, made or left.
+/// Members that use state at the provider, or leave some there.
 const STATES: [&str; 17] = [
     "assistant_id",
     "background",
@@ -186,9 +187,10 @@ const STATES: [&str; 17] = [
     "store",
     "thread_id",
 ];
-/// Members of a part whose names hold one of these name pictures, sound or films, or where they are.
+/// Members whose names contain one of these contain images, audio or video, or their addresses.
 const MEDIA: [&str; 5] = ["audio", "image", "uri", "url", "video"];
-/// Members of a message, or of a part of one, that are text for the model or come from it: what stands there is read and not done.
+/// Members of a message, or of a part of one, that are text for the model or were written by it. The provider reads
+/// them and does not act on them.
 const READ: [&str; 12] = [
     "annotations",
     "arguments",
@@ -204,12 +206,12 @@ const READ: [&str; 12] = [
     "tool_calls",
 ];
 
-/// The first act of a request that `is_closed`.
+/// The first action of a request for which `is_closed` returns true.
 pub(crate) fn find(request: &Value, is_closed: impl Fn(&Act) -> bool) -> Option<Found> {
     Search { is_closed, way: Vec::new() }.request(request)
 }
 
-/// A step on the way to a place in the request.
+/// One step of the path to a member of the request.
 #[derive(Clone, Copy)]
 enum Step<'v> {
     Member(&'v str),
@@ -232,12 +234,12 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
         None
     }
 
-    /// A member of the request itself.
+    /// Examines a member of the request itself.
     fn member(&mut self, name: &'v str, value: &'v Value) -> Option<Found> {
         match name {
             "model" => {
                 let model = value.as_str().unwrap_or_default().to_ascii_lowercase();
-                // Settings that are kept there, tools among them.
+                // A preset is a collection of settings at the provider, which may include tools.
                 let kept = model.contains("@preset").then(|| self.told(Act::State)).flatten();
                 let is_online = model.split(':').skip(1).any(|variant| variant == "online");
                 kept.or_else(|| is_online.then(|| self.tool("web_search")).flatten())
@@ -249,7 +251,7 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
             "plugins" if value.as_array().is_some() => self.each(value, |search, plugin| {
                 search.tool(plugin.get("id").and_then(Value::as_str).unwrap_or("plugins"))
             }),
-            // Another rate, and a kind of answer that no rate is for.
+            // Other tiers have other rates, and answers that no rate covers.
             "service_tier"
                 if !matches!(value.as_str(), Some("auto" | "default" | "standard_only" | "flex")) =>
             {
@@ -285,14 +287,14 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
         }
     }
 
-    /// A function, which has nobody act at the provider but by members of another kind.
+    /// Examines a function. The caller performs it, so only unknown members count as actions.
     fn function(&mut self, tool: &'v Value) -> Option<Found> {
         let members = tool.as_object()?.iter();
         let mut others = members.filter(|(name, value)| is_set(value) && !FUNCTION.contains(&&***name));
         others.find_map(|(name, _)| self.within(Step::Member(name), |search| search.tool(name)))
     }
 
-    /// A message, or anything in one: whatever names an address is fetched, whatever names a file or sound is kept there.
+    /// Examines a message or anything in one. Addresses count as remote media, ids of files or audio as state.
     fn part(&mut self, part: &'v Value) -> Option<Found> {
         match part {
             Value::Object(members) => members.iter().find_map(|(name, value)| match (&**name, value) {
@@ -309,8 +311,8 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
         }
     }
 
-    /// Whether what stands here is fetched from somewhere. Servers open what is no URL too, as a file of their own; the data of a
-    /// picture, as base64, has neither dot nor colon.
+    /// Whether a text is an address that the server fetches. In members for media, servers also open names of local
+    /// files, which are not URLs. The base64 data of an image contains neither a dot nor a colon.
     fn is_address(&self, text: &str) -> bool {
         let member = self.way.iter().rev().find_map(|step| match step {
             Step::Member(name) => Some(*name),
@@ -361,7 +363,8 @@ impl<'v, F: Fn(&Act) -> bool> Search<'v, F> {
     }
 }
 
-/// Whether a member of a part names what the provider keeps: a file, sound that was answered before, or anything by its number.
+/// Whether a member of a part refers to something that the provider stores: a file, audio of an earlier answer, or
+/// an item by id.
 fn is_kept(member: &str, value: &Value) -> bool {
     match member {
         "audio" => value.get("id").is_some(),
@@ -370,7 +373,7 @@ fn is_kept(member: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether a member says anything: what is absent, false or empty asks for nothing.
+/// Whether a member has an effect: an absent, false or empty one requests nothing.
 fn is_set(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => false,
@@ -381,7 +384,8 @@ fn is_set(value: &Value) -> bool {
     }
 }
 
-/// A tool's type without the date or stage of its version: `web_search` for `web_search_20250305` and `web_search_preview`.
+/// The type of a tool without date or stage of its version: `web_search` for `web_search_20250305` and
+/// `web_search_preview`.
 fn base_name(kind: &str) -> &str {
     let dated = kind
         .rsplit_once('_')
@@ -399,7 +403,7 @@ mod tests {
 
     use super::*;
 
-    /// The first act that a request asks for.
+    /// The first action that a request asks for.
     fn first(text: &str) -> String {
         let request = Value::parse(text.as_bytes(), &Limits::default()).unwrap();
         match find(&request, |_| true) {

@@ -1,4 +1,4 @@
-//! Requests to models: how many tokens they may take, what goes out, and when a streamed answer has taken too many.
+//! Tokens of requests to models: limits, the request that is sent, and what an answer is charged.
 
 use alloc::{format, vec::Vec};
 
@@ -15,33 +15,34 @@ use crate::{
     models::provider_actions,
 };
 
-/// Tokens of an answer where neither the request nor the policy names a limit: so many are set aside. As long as a budget is to
-/// be kept, they are also the limit that goes out; else none does.
+/// Tokens that are reserved for an answer if neither the request nor the policy has a limit. If a budget must be
+/// enforced, they are also the highest limit that is added to the request; otherwise none is added.
 pub const COMPLETION_TOKENS: u64 = 4_096;
-/// Tokens that are set aside for each picture of a prompt.
+/// Tokens that are reserved for each image of a prompt.
 pub const IMAGE_TOKENS: u64 = 4_096;
-/// Tokens that are set aside for each second of sound in a prompt.
+/// Tokens that are reserved for each second of audio in a prompt.
 pub const AUDIO_SECOND_TOKENS: u64 = 32;
-/// Sound of a second has at least so many bytes: less is no speech that anybody understands.
+/// Fewest bytes of a second of audio: speech with fewer would not be intelligible.
 const AUDIO_SECOND_BYTES: u64 = 750;
-/// How long a limit is at most that is added to a request, in bytes.
+/// Upper bound of the length of a limit that is added to a request, in bytes.
 const LIMIT_BYTES_MAX: u64 = 32;
-/// The most tokens that any server makes of one picture.
+/// Most tokens that any server counts for one image.
 const IMAGE_TOKENS_MAX: u64 = 1 << 16;
-/// The most tokens that a server adds to a prompt of its own: its template, and how its tools are described.
+/// Most tokens that a server adds to a prompt: its template, and its description of the tools.
 const TEMPLATE_TOKENS_MAX: u64 = 1 << 13;
-/// The most tokens that a model thinks beside the limit on its answer, where its server takes the limit so.
+/// Most reasoning tokens that a model uses beyond the limit on its answer, if its server does not include them.
 const THOUGHT_TOKENS_MAX: u64 = 1 << 17;
-/// The most tokens of an answer without a limit.
+/// Most tokens of an answer without a limit.
 const ANSWER_TOKENS_MAX: u64 = 1 << 22;
-/// A token of an answer is hardly ever longer than so many times what it is estimated at. A stream that seems longer than its
-/// limit by that is one whose server does not keep the limit.
+/// A token of an answer is hardly ever longer than this many estimated tokens. If a stream exceeds its limit by
+/// this factor, its server does not enforce the limit.
 pub(crate) const ESTIMATE_FACTOR_MAX: u64 = 8;
 
-/// The names under which a limit on the tokens of an answer goes out: one of them, whatever name it came by.
+/// The names under which a limit on the tokens of an answer is sent. One of them is used, under whatever name it
+/// came.
 pub const OUTGOING_LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-/// The names by which servers take a limit on the tokens of an answer. The first is the one that goes out, unless the
-/// request names the second: some models take only that.
+/// The names under which servers accept a limit on the tokens of an answer. The first one is sent, unless the
+/// request has the second: some models accept only that.
 const LIMITS: [&str; 6] = [
     OUTGOING_LIMITS[0],
     OUTGOING_LIMITS[1],
@@ -50,34 +51,34 @@ const LIMITS: [&str; 6] = [
     "n_predict",
     "num_predict",
 ];
-/// The names by which servers take how many answers they are to make of one prompt.
+/// The names under which servers accept the number of answers to one prompt.
 const ANSWERS: [&str; 2] = ["n", "best_of"];
 
-/// What a request asks for, and what it may get.
+/// The tokens that a request may use.
 pub(crate) struct Tokens {
-    /// The worst case of the prompt's texts: a token is at least one byte of the request. Whatever stands in it may become
-    /// part of the prompt: tools, schemas of the answer.
+    /// Upper bound of the tokens of the prompt's text: a token is at least one byte of the request. All of the
+    /// request counts, since tools and schemas may become part of the prompt too.
     text: u64,
     media: Media,
-    /// The limit on one answer that goes out, if one does.
+    /// The limit on one answer that is sent, if there is one.
     each: Option<u64>,
     answers: u64,
 }
 
 impl Tokens {
-    /// What is set aside for the prompt.
+    /// Tokens that are reserved for the prompt.
     pub(crate) fn prompt(&self) -> u64 {
         let images = self.media.images.saturating_mul(IMAGE_TOKENS);
         let audio = self.media.audio_seconds.saturating_mul(AUDIO_SECOND_TOKENS);
         self.text.saturating_add(images).saturating_add(audio)
     }
 
-    /// What is set aside for all answers.
+    /// Tokens that are reserved for all answers together.
     pub(crate) fn completion(&self) -> u64 {
         self.each.unwrap_or(COMPLETION_TOKENS).saturating_mul(self.answers)
     }
 
-    /// How long all answers may be together, where a limit goes out.
+    /// The limit on all answers together; `None` if no limit is sent.
     pub(crate) fn limit(&self) -> Option<u64> {
         self.each.map(|each| each.saturating_mul(self.answers))
     }
@@ -85,18 +86,18 @@ impl Tokens {
     pub(crate) fn costs(&self, price: Option<&Price>) -> Vec<(Dimension, u64)> {
         let (prompt, completion) = (self.prompt(), self.completion());
         let tokens = (Dimension::Tokens, prompt.saturating_add(completion));
-        // Where nobody says what it costs, it costs nothing: limits on cost count that too.
+        // Without a price the cost is 0, which limits on cost count too.
         let cost = price.map_or(0, |price| price.at_most(prompt, completion, self.media));
         Vec::from([tokens, (Dimension::CostMicroUsd, cost)])
     }
 
-    /// The same with the limit that went out: the policy may be another by now. 2^64 - 1 where none did.
+    /// The same with the limit that was sent, since the policy may have changed; 2^64 - 1 means that none was sent.
     fn with_limit(self, limit: u64) -> Tokens {
         let each = (limit != u64::MAX).then_some(limit / self.answers);
         Tokens { each, ..self }
     }
 
-    /// What a server may make of the prompt at most. What it fetches, or keeps, is part of it.
+    /// Most tokens that a server may count for the prompt. Content that it fetches or stores is part of the prompt.
     fn prompt_possible(&self, request: &Value) -> u64 {
         if provider_actions::find(request, |_| true).is_some() {
             return ANSWER_TOKENS_MAX;
@@ -105,7 +106,8 @@ impl Tokens {
         self.prompt().saturating_add(images).saturating_add(TEMPLATE_TOKENS_MAX)
     }
 
-    /// What a server may say truthfully, at most, of an answer's usage, of which so many tokens were `seen`.
+    /// The reported usage, reduced to what is possible for this request. At least `seen` answer tokens are
+    /// possible.
     fn possible(&self, request: &Value, told: &Usage, seen: u64) -> Usage {
         let prompt = self.prompt_possible(request);
         let thought = if told.reasoning > 0 { THOUGHT_TOKENS_MAX.saturating_mul(self.answers) } else { 0 };
@@ -117,14 +119,15 @@ impl Tokens {
     }
 }
 
-/// How many tokens a request may take, for an agent under a policy.
+/// The tokens that a request of an agent may use under a policy.
 ///
 /// # Errors
-/// INVALID_ARGUMENT where a number of tokens or answers is none: nobody knows what a server would make of it.
+/// INVALID_ARGUMENT if a number of tokens or answers is not a whole number, because a server might read it in any
+/// way.
 pub(crate) fn tokens(policy: &Policy, agent: &str, request: &Value) -> Result<Tokens, Failure> {
     let count = |name: &&str| match request.get(name) {
         None | Some(Value::Null) => Ok(None),
-        // To local servers that is no limit.
+        // Local servers read -1 as no limit.
         Some(value) if value.as_i64() == Some(-1) && LIMITS.contains(name) => Ok(None),
         Some(value) => exactly(value)
             .map(Some)
@@ -139,7 +142,8 @@ pub(crate) fn tokens(policy: &Policy, agent: &str, request: &Value) -> Result<To
     Ok(Tokens { text, media, each, answers })
 }
 
-/// What a prompt takes where nobody says: a token for so many bytes of text, and what is set aside for pictures and sound.
+/// Estimates the tokens of a prompt whose usage is not reported: its text at `bytes_per_token`, and the tokens that
+/// are reserved for images and audio.
 pub fn prompt_estimate(request: &Value, bytes_per_token: u64) -> u64 {
     let (media, data) = media_of(request);
     let text = (request.json_len() as u64).saturating_sub(data);
@@ -147,7 +151,7 @@ pub fn prompt_estimate(request: &Value, bytes_per_token: u64) -> u64 {
     beside.prompt()
 }
 
-/// The pictures and the sound in a prompt, and how many bytes of the request their data is.
+/// The images and audio of a prompt, and the number of bytes of the request that are their data.
 fn media_of(request: &Value) -> (Media, u64) {
     let (mut media, mut data) = (Media::default(), 0u64);
     for part in parts(request).map(|(_, _, part)| part) {
@@ -163,7 +167,7 @@ fn media_of(request: &Value) -> (Media, u64) {
         if kind == "input_audio"
             && let Some(sound) = part.get("input_audio").and_then(|sound| sound.get("data")?.as_text())
         {
-            // Four characters for three bytes.
+            // Base64 has four characters for three bytes.
             let bytes = sound.len() as u64;
             let seconds = (bytes - bytes / 4).div_ceil(AUDIO_SECOND_BYTES);
             media.audio_seconds = media.audio_seconds.saturating_add(seconds);
@@ -173,12 +177,12 @@ fn media_of(request: &Value) -> (Media, u64) {
     (media, data)
 }
 
-/// Whether a URL holds what it names.
+/// Whether a URL is a `data:` URL, which contains its content.
 pub(crate) fn is_data(url: &str) -> bool {
     url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
-/// Every part of every message, with the places of both.
+/// Every part of every message, with the indexes of message and part.
 pub(crate) fn parts(request: &Value) -> impl Iterator<Item = (usize, usize, &Value)> {
     let messages = request.get("messages").and_then(Value::as_array).into_iter().flat_map(Array::iter);
     messages.enumerate().flat_map(|(at, message)| {
@@ -187,10 +191,10 @@ pub(crate) fn parts(request: &Value) -> impl Iterator<Item = (usize, usize, &Val
     })
 }
 
-/// A chat-completions request as it goes out: whole, with its tokens clamped, under one name.
+/// The chat-completions request that is sent: its limit of tokens is lowered to what is permitted, and has one name.
 ///
 /// # Errors
-/// INVALID_ARGUMENT where it is no such request.
+/// INVALID_ARGUMENT if it is not a chat-completions request.
 pub(crate) fn outgoing(policy: &Policy, agent: &str, request: &Value) -> Result<(Value, Tokens), Failure> {
     let Some(mut members) = request.as_object().cloned() else {
         return Err(wrong("is not a JSON object"));
@@ -206,14 +210,14 @@ pub(crate) fn outgoing(policy: &Policy, agent: &str, request: &Value) -> Result<
         Some(each) => drop(members.insert(name, each)),
         None => drop(members.remove(name)),
     }
-    // Whether to stream is the call's own argument; the host sets it.
+    // The host sets the streaming members according to the call's own argument.
     members.remove("stream");
     members.remove("stream_options");
     Ok((members.into(), tokens))
 }
 
-/// What rules are asked about: the request that goes out. The limit on its tokens stands under `max_tokens` and the number of
-/// answers under `n`, by whatever names they came.
+/// The request as rules see it: the one that is sent, but with the limit of tokens under `max_tokens` and the
+/// number of answers under `n`, under whatever names they came.
 ///
 /// # Errors
 /// As for [`outgoing`].
@@ -233,8 +237,8 @@ pub(crate) fn judged(policy: &Policy, agent: &str, request: &Value) -> Result<Va
     Ok(members.into())
 }
 
-/// The request with a limit on its answer, where it has none and needs one: a budget of tokens or cost is to be kept, of which so much is
-/// `left`, or the answer is `bound` otherwise.
+/// The request with a limit on its answer, if it has none and needs one: a budget of tokens or cost has so much
+/// left, or the answer is `bound` for another reason. `None` if the request stays as it is.
 pub(crate) fn limited(
     policy: &Policy,
     agent: &str,
@@ -242,12 +246,12 @@ pub(crate) fn limited(
     (tokens_left, cost_left): (Option<u64>, Option<u64>),
     bound: bool,
 ) -> Option<Value> {
-    // What cannot go out is refused when its costs are worked out.
+    // A request that cannot be sent is refused when its costs are computed.
     let tokens = tokens(policy, agent, request).ok()?;
     if tokens.each.is_some() {
         return None;
     }
-    // The limit becomes part of the prompt, as everything does.
+    // The limit becomes part of the request, and so counts as prompt.
     let prompt = tokens.prompt().saturating_add(LIMIT_BYTES_MAX);
     let paid_for = cost_left
         .zip(price)
@@ -260,8 +264,9 @@ pub(crate) fn limited(
     Some(members.into())
 }
 
-/// What an answer is charged: tokens and cost, and its usage as it is told. `spent` are the tokens that the host says; what the
-/// server says of them is in the answer. No more is charged than was possible.
+/// The tokens and cost that an answer is charged, and the answer, with its usage marked if it is an estimate.
+/// `spent` is the number of tokens that the host reports; the server's report is in the answer. At most what was
+/// possible is charged.
 pub(crate) fn charge_answer(
     policy: &Policy,
     (agent, request, price): (&str, &Value, Option<&Price>),
@@ -274,13 +279,13 @@ pub(crate) fn charge_answer(
         return (Vec::from([(Dimension::Tokens, spent)]), response);
     };
     let tokens = tokens.with_limit(limit);
-    // Nobody knows what it took: all that was set aside.
+    // The usage is unknown, so everything that was reserved is charged.
     if spent == u64::MAX {
         return (tokens.costs(price), estimated(response));
     }
     let (is_clamped, usage) = match (tokens.possible(request, &usage, seen), told) {
         (possible, Some(_)) => (possible != usage, possible),
-        // Nobody knows which tokens they are.
+        // It is unknown which of the tokens belong to prompt and answer.
         (_, None) => {
             let most = tokens
                 .prompt_possible(request)
@@ -299,8 +304,9 @@ pub(crate) fn charge_answer(
     (charged, if is_estimated { estimated(response) } else { response })
 }
 
-/// What an answer is charged that failed after so many tokens: at the dearest rate, no more than was set aside. The host
-/// says 2^64 - 1 where nobody knows what became of it. Of an answer of which more was `seen`, that counts.
+/// The tokens and cost that a failed answer is charged after it used `spent` tokens: at the highest rate, and at
+/// most what was reserved or possible. `spent` is 2^64 - 1 if the usage is unknown. At least `seen` answer tokens
+/// are possible.
 pub(crate) fn charge_failure(
     policy: &Policy,
     (agent, request, price): (&str, &Value, Option<&Price>),
@@ -310,7 +316,7 @@ pub(crate) fn charge_failure(
     let tokens = tokens.with_limit(limit);
     let (prompt, completion) = match spent {
         u64::MAX => (tokens.prompt(), tokens.completion()),
-        // What the server has told of it may be more.
+        // The usage that the server reported may exceed the reservation.
         _ => (tokens.prompt_possible(request), tokens.completion().max(seen)),
     };
     let most = prompt.saturating_add(completion);
@@ -321,7 +327,7 @@ pub(crate) fn charge_failure(
     Vec::from([(Dimension::Tokens, spent.min(most)), (Dimension::CostMicroUsd, price.map_or(0, cost))])
 }
 
-/// The answer, its usage flagged as one that nobody told, or nobody can believe.
+/// The answer, its usage marked as estimated.
 fn estimated(response: Value) -> Value {
     let Value::Object(mut members) = response else { return response };
     let mut usage = members.get("usage").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -330,7 +336,7 @@ fn estimated(response: Value) -> Value {
     members.into()
 }
 
-/// A number that may be written as a fraction, such as 5.0.
+/// A whole number, which may be written as a fraction such as 5.0.
 fn exactly(value: &Value) -> Option<u64> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let as_float = || {

@@ -1,4 +1,4 @@
-//! What an entry's readable form says beside the fields that every entry has.
+//! The keys that an entry's readable form has besides its standard fields.
 
 use alloc::{string::ToString, vec::Vec};
 
@@ -18,7 +18,8 @@ use crate::{
     state::Caller,
 };
 
-/// Of a decision: the operation's own keys. Contents stay out: they are in the journal.
+/// The keys of a decision: those of the operation, the session, and an immediate outcome. Contents are left out;
+/// the journal has them.
 pub(crate) fn decision(
     request: &Request,
     caller: &Caller,
@@ -39,18 +40,18 @@ pub(crate) fn decision(
     keys.into()
 }
 
-/// Of the time and random bytes that a tool gets, or does not.
+/// The keys of a host call for the time or for random bytes.
 pub(crate) fn ambient(operation: HostOperation, tools: &CallStack, outcome: &Outcome) -> Value {
     let mut keys = super::members(object! { "host_call": operation.name() });
     insert_some(&mut keys, "by_tool", tools.last().map(|needs| needs.tool.as_str()));
-    // The reply itself is content.
+    // A successful reply is content.
     if outcome.is_err() {
         add_outcome(&mut keys, outcome);
     }
     keys.into()
 }
 
-/// Of a step: what the effect met.
+/// The keys of a step.
 pub(crate) fn step(step: &Step) -> Value {
     let mut keys = super::members(step.to_value());
     // A chunk's text is content.
@@ -58,7 +59,7 @@ pub(crate) fn step(step: &Step) -> Value {
     keys.into()
 }
 
-/// Of an outcome: how it ended, the measures in the reply that are not content, and what a tool wrote to the log.
+/// The keys of an outcome: result or error, measures of the reply, and the tool's log.
 pub(crate) fn outcome(request: &Request, outcome: &Outcome, log: Option<Text>) -> Value {
     let mut keys = Object::new();
     insert_some(&mut keys, LOG, log);
@@ -69,7 +70,7 @@ pub(crate) fn outcome(request: &Request, outcome: &Outcome, log: Option<Text>) -
     keys.into()
 }
 
-/// The small facts of an outcome: the handle or version made, or the error. What it says for people is kept apart.
+/// Adds the short facts of an outcome: the handle or version, or the error. Messages for people are kept elsewhere.
 fn add_outcome(keys: &mut Object, outcome: &Outcome) {
     match outcome {
         Ok(Reply::Handle(handle)) => {

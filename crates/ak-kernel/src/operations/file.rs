@@ -1,4 +1,4 @@
-//! Files, beneath the roots that the policy grants: read, write, append, list, describe, delete, rename, create directories, and
+//! Files beneath the granted roots: read, write, append, list, describe, delete, rename, create directories, and
 //! find paths by a pattern.
 
 use alloc::{borrow::Cow, format, string::ToString, vec::Vec};
@@ -32,16 +32,16 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most bytes of records of the steps of a file effect: the links that are followed.
+/// Most bytes of records of the steps of a file effect other than a glob: links, and created directories.
 pub const FILE_STEPS_BYTES_MAX: u64 = 512 << 10;
 /// Most bytes of a directory's listing, as JSON writes it.
 pub const LISTING_BYTES_MAX: u64 = 10 << 20;
 
-/// Most bytes of records of the steps of a glob: the directories that are entered.
+/// Most bytes of records of the steps of a glob: the directories that it enters.
 const GLOB_STEPS_BYTES_MAX: u64 = 4 << 20;
 
 impl FileRequest {
-    /// The path that is asked about.
+    /// The path that the policy decides on first.
     fn path(&self) -> &Text {
         match self {
             Self::Read { path, .. }
@@ -70,7 +70,7 @@ impl FileRequest {
         }
     }
 
-    /// The other path of a rename.
+    /// The new path of a rename.
     fn new_path(&self) -> Option<&Text> {
         match self {
             Self::Rename { new, .. } => Some(new),
@@ -85,7 +85,7 @@ impl FileRequest {
         }
     }
 
-    /// The content that it writes.
+    /// The bytes that the request writes.
     fn data(&self) -> Option<&[u8]> {
         match self {
             Self::Write { data, .. } | Self::Append { data, .. } => Some(data),
@@ -99,12 +99,13 @@ impl FileRequest {
         }
     }
 
-    /// Bytes of what it writes.
+    /// Number of bytes that the request writes.
     fn written(&self) -> u64 {
         self.data().map_or(0, |data| data.len() as u64)
     }
 
-    /// Whether a link on the way may be followed where the root says so. What makes, moves or finds names follows none.
+    /// Whether symbolic links may be followed if the root permits it. Requests that create, rename or find names
+    /// follow none.
     fn may_follow_links(&self) -> bool {
         match self {
             Self::Read { .. }
@@ -117,7 +118,7 @@ impl FileRequest {
         }
     }
 
-    /// What the host is to do, with the new path of a rename and its root.
+    /// The action of the host. `renamed` is the new path of a rename, with its root.
     fn action(&self, config: &Config, renamed: Option<(CanonicalPath, Root)>) -> Option<FileAction> {
         Some(match self {
             Self::Read { bytes_max, .. } => {
@@ -141,8 +142,8 @@ impl FileRequest {
     }
 }
 
-/// The directory that a glob begins in, and the rest of its pattern: what stands before the first component that is a pattern.
-/// None where the pattern is not absolute, or names nothing.
+/// The directory in which a glob begins, and the rest of its pattern: the path is split before the first component
+/// with a wildcard. `None` if the pattern is not absolute or has no last name.
 fn glob_base(pattern: &str) -> Option<(&str, &str)> {
     let is_pattern = |name: &str| name.contains(['*', '?', '[']);
     let mut begin = 1;
@@ -158,13 +159,13 @@ fn glob_base(pattern: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Whether a path lies beneath a directory, or is it.
+/// Whether a path equals a directory or lies beneath it.
 fn is_beneath(path: &str, directory: &str) -> bool {
     let rest = path.strip_prefix(directory.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a path is written as the policy writes it.
+/// Whether a path is in its canonical form.
 fn is_canonical(path: &str) -> bool {
     Target::path(path).is_ok_and(|target| target.to_string() == path)
 }
@@ -271,7 +272,7 @@ impl Family for FileRequest {
             Self::List { path } => (Action::FsList, path, None),
             Self::Stat { path } => (Action::FsStat, path, None),
             Self::Delete { path } => (Action::FsDelete, path, None),
-            // Of its parts this is the one that writes: nobody knows how much.
+            // The other two parts of a rename are queries of their own. The size is unknown.
             Self::Rename { new, .. } => (Action::FsWrite, new, None),
             Self::Glob { pattern, .. } => {
                 let (base, _) = glob_base(pattern).ok_or_else(|| InvalidTarget {
@@ -288,7 +289,7 @@ impl Family for FileRequest {
     }
 
     fn operations(&self) -> u64 {
-        // A rename is decided on as a read, a deletion and a write.
+        // The gate decides on a rename as a read, a deletion and a write.
         if self.new_path().is_some() { 3 } else { 1 }
     }
 
@@ -403,7 +404,7 @@ impl Family for FileRequest {
                 let (base, _) = glob_base(pattern)?;
                 let below = is_beneath(&path, base);
                 let (decided, answer) = kernel.on_path(pending, Self::List { path }, below);
-                // What may not be listed is left out.
+                // A directory that the agent may not list is skipped.
                 let answer = if answer == StepAnswer::Continue { answer } else { StepAnswer::Skip };
                 Some((decided, answer))
             }
@@ -470,7 +471,8 @@ impl Family for FileRequest {
 }
 
 impl Kernel {
-    /// Decides on another path of an effect, as `request` would be decided on. It `belongs` to the effect, or is refused.
+    /// Decides on another path of an effect as on a request of its own. If the path does not belong to the effect,
+    /// it is refused.
     fn on_path(
         &mut self,
         pending: &mut PendingEffect,
@@ -486,7 +488,8 @@ impl Kernel {
         self.authorize_path(pending, request, Amounts::new())
     }
 
-    /// Asks the gate about another path of an effect, and sets these amounts aside beside what the effect has already.
+    /// Asks the gate about another path of an effect, and reserves `amounts` in addition to the effect's
+    /// reservation.
     fn authorize_path(
         &mut self,
         pending: &mut PendingEffect,
@@ -510,10 +513,10 @@ impl Kernel {
         }
     }
 
-    /// The paths among these that whoever asked may read, as many as it wants.
+    /// Those of the paths that the caller may read, at most `limit`.
     ///
     /// # Errors
-    /// LIMIT where deciding on them takes more steps than one request has.
+    /// LIMIT if deciding on them takes more steps than one request has.
     fn readable_paths(
         &mut self,
         pending: &PendingEffect,
@@ -535,8 +538,8 @@ impl Kernel {
         if gate.is_spent() { Err(over_steps()) } else { Ok(object! { "paths": readable }) }
     }
 
-    /// What a link leads to is asked for under its own path, which must not leave the root that was granted. Its bytes are set
-    /// aside already.
+    /// Decides on the target of a link under the target's own path, which must not leave the granted root. The
+    /// bytes of the effect are reserved already.
     fn on_link(
         &mut self,
         pending: &mut PendingEffect,

@@ -1,5 +1,5 @@
-//! HTTP: one request, the addresses that it may connect to, and the redirects that it follows. Each redirect is a request of its
-//! own: it is decided on as it will be sent, and charged.
+//! HTTP: a request, the addresses that it may connect to, and its redirects. The gate decides on each redirect as a
+//! request of its own, exactly as it will be sent, and charges it.
 
 use alloc::{
     borrow::Cow,
@@ -37,13 +37,13 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most addresses of a host that are looked at; the rest are left out.
+/// Most addresses of a host that the kernel decides on; further ones are dropped.
 pub const ADDRESSES_MAX: usize = 64;
 /// Most bytes of records of the steps of an HTTP request: addresses and redirects.
 pub const HTTP_STEPS_BYTES_MAX: u64 = 1 << 20;
 /// Most bytes of an HTTP response's status and headers, as JSON writes them.
 pub const RESPONSE_HEAD_BYTES_MAX: u64 = 256 << 10;
-/// The most of a body that is read as JSON for the policy to decide on.
+/// Most bytes of a body that is parsed as JSON for the policy.
 const PARSED_BODY_BYTES_MAX: usize = 1 << 20;
 
 impl Family for HttpRequest {
@@ -184,7 +184,7 @@ fn wrong_method(method: &str) -> String {
     }
 }
 
-/// Bytes of the requests that left the machine: so many of them as a failure tells, all where it does not.
+/// Bytes of the requests that were sent: of the first `hops_sent`, or of all if it is `None`.
 fn sent(pending: &PendingEffect, hops_sent: Option<u64>) -> u64 {
     let EffectState::Http { sent, .. } = &pending.state else { return 0 };
     let hops = hops_sent.and_then(|hops| usize::try_from(hops).ok()).unwrap_or(sent.len());
@@ -192,7 +192,7 @@ fn sent(pending: &PendingEffect, hops_sent: Option<u64>) -> u64 {
 }
 
 impl Kernel {
-    /// Of a host's addresses those remain that may be connected to.
+    /// Decides which addresses of a host the effect may connect to.
     fn on_addresses(
         &mut self,
         pending: &mut PendingEffect,
@@ -243,7 +243,7 @@ impl Kernel {
         )
     }
 
-    /// What the policy is asked about the request that is sent at the moment.
+    /// The policy query of the hop that is being sent.
     fn hop_query(
         &self,
         pending: &PendingEffect,
@@ -300,13 +300,15 @@ impl Kernel {
     }
 }
 
-/// What rules can constrain about an HTTP request: its headers, lower-cased, and its body, as JSON where it is JSON.
+/// The arguments of an HTTP request that rules can constrain: its headers with lower-case names, and its body,
+/// parsed if it is JSON.
 ///
-/// Servers that pass headers on as variables (CGI, WSGI) read `_` in a name as `-`, so a header stands under the spelling with
-/// `-` too.
+/// Servers that pass headers on as variables (CGI, WSGI) treat `_` in a name as `-`, so a header with `_` is listed
+/// under the name with `-` too.
 ///
 /// # Errors
-/// A name that is no header's, and two headers that some server takes for one: what is judged must be all that is sent.
+/// An invalid header name or value, and two headers that some server would treat as one: the policy must see
+/// everything that is sent.
 fn http_args(request: &HttpRequest, prepared: &Prepared) -> Result<Value, String> {
     if let Some(reason) = request.has_too_long_headers() {
         return Err(reason);
@@ -337,14 +339,14 @@ fn http_args(request: &HttpRequest, prepared: &Prepared) -> Result<Value, String
     Ok(args.into())
 }
 
-/// A body as rules see it: as JSON where it is JSON. They see a long one as a text, of which no condition on members holds
-/// beyond doubt.
+/// A body in the form that rules see: parsed if it is JSON. A body above the limit is a string, so no condition on
+/// members can hold for it with certainty.
 pub(crate) fn body_value(body: &[u8]) -> Value {
     let parsed = (body.len() <= PARSED_BODY_BYTES_MAX).then(|| Value::parse(body, &Limits::default()).ok());
     parsed.flatten().unwrap_or_else(|| Value::from(String::from_utf8_lossy(body).into_owned()))
 }
 
-/// What a header's name is made of (RFC 9110 §5.6.2).
+/// Whether a byte may occur in a header's name (RFC 9110 §5.6.2).
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(

@@ -1,4 +1,4 @@
-//! Requests to models: what goes out, what the policy judges, when a streamed answer has taken too many tokens.
+//! Requests to models: the request that is sent, the policy query, and the limit of tokens for a streamed answer.
 
 use alloc::{borrow::Cow, format, vec::Vec};
 
@@ -30,25 +30,25 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most bytes of records of the steps of a request to a model, the pieces of its answer not counted.
+/// Most bytes of records of the steps of a request to a model, without the chunks of its answer.
 pub const INFERENCE_STEPS_BYTES_MAX: u64 = 64 << 10;
-/// Most bytes of a request to a model, pictures among them.
+/// Most bytes of a request to a model, including images.
 const INFERENCE_BYTES_MAX: u64 = 8 << 20;
-/// How much longer the JSON of a model's answer may be than the longest answer, and that of one piece of it, in bytes.
+/// Bytes by which the JSON of a model's answer, or of one chunk, may exceed the longest answer.
 const ANSWER_FRAMING_BYTES: u64 = 1 << 20;
 
-/// Longest JSON of a model's answer, and of one piece of it, in bytes.
+/// Longest JSON of a model's answer, or of one chunk, in bytes.
 pub(crate) const fn answer_bytes_max(config: &Config) -> u64 {
     config.response_bytes_max.saturating_add(ANSWER_FRAMING_BYTES)
 }
 
 impl InferRequest {
-    /// The model that it names.
+    /// The model that the request names.
     fn model(&self) -> Option<&Text> {
         self.request.get("model").and_then(Value::as_text)
     }
 
-    /// The same with what the model's tokens cost, as `price` says by the model's name.
+    /// Sets the price of the model; `price` receives the model's name.
     pub(crate) fn set_price(&mut self, price: impl FnOnce(&str) -> Option<Price>) {
         self.price = self.model().cloned().and_then(|model| price(&model));
     }
@@ -104,7 +104,8 @@ impl Family for InferRequest {
                 reason: "the request names no `model`".into(),
             });
         };
-        // What goes out is what is judged; what cannot go out is refused when its costs are worked out.
+        // The policy decides on the request as it will be sent. A request that cannot be sent is refused by
+        // `charges`.
         let judged = tokens::judged(asker.policy, asker.agent, &self.request);
         let args = judged.unwrap_or_else(|_| self.request.clone());
         query_for(Action::Infer, Target::model(model), model, Some(args))
@@ -191,11 +192,11 @@ impl Family for InferRequest {
     }
 }
 
-/// Decides whether a stream goes on after so many more tokens of its answer, by their estimate.
+/// Decides whether a stream may continue after `more` tokens, which the host estimated.
 fn on_chunk(pending: &mut PendingEffect, more: u64) -> Option<(DecisionRecord, StepAnswer)> {
     let EffectState::Infer { tokens, tokens_max } = &mut pending.state else { return None };
     *tokens = tokens.saturating_add(more);
-    // What the server bounds, an estimate does not: only a server that does not is stopped.
+    // An estimate may exceed the number that the server counts, so only a stream far above the limit is aborted.
     if *tokens <= tokens_max.saturating_mul(ESTIMATE_FACTOR_MAX) {
         return Some((DecisionRecord::new(Decision::Permit, KernelRule::Budget, None), StepAnswer::Continue));
     }
@@ -205,7 +206,7 @@ fn on_chunk(pending: &mut PendingEffect, more: u64) -> Option<(DecisionRecord, S
 }
 
 impl Kernel {
-    /// Sending once more is a request of its own: it is decided on as the first was, and counted. Its tokens are set aside
+    /// Decides on sending the request once more, as on a new request, and counts it. Its tokens are reserved
     /// already.
     fn on_resend(&mut self, pending: &mut PendingEffect) -> (DecisionRecord, StepAnswer) {
         let caller = Caller { host_call: pending.within.map(|_| HostOperation::Infer), ..pending.caller() };
@@ -215,7 +216,7 @@ impl Kernel {
         let nothing = [(Dimension::Tokens, 0), (Dimension::CostMicroUsd, 0)];
         match gate.authorize_hop(&pending.request, Vec::from(nothing)) {
             (decided, Ok(reservation)) => {
-                // What it uses is charged once, where it was first set aside.
+                // The tokens are charged once, with the first reservation.
                 self.agents.settle(reservation, &nothing, self.clock.elapsed);
                 (decided, StepAnswer::Continue)
             }
@@ -223,8 +224,8 @@ impl Kernel {
         }
     }
 
-    /// Sets a limit on an answer that has none, as long as a budget of tokens or cost is to be kept: of what is left no more is
-    /// taken than is there.
+    /// Sets a limit on an answer that has none if a budget of tokens or cost must be enforced, or the answer is
+    /// `bound` for another reason. The limit is what is left of the budget, at most `COMPLETION_TOKENS`.
     pub(crate) fn limit_answer(&self, account: AgentId, agent: &str, asked: &mut Request, bound: bool) {
         let Request::Infer(InferRequest { request, price, .. }) = asked else { return };
         let left = |dimension| self.agents.left(account, dimension, self.clock.elapsed);

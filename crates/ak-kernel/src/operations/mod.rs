@@ -1,7 +1,7 @@
-//! The operations, a module for each family of them.
+//! The operations, in a module for each family.
 //!
-//! A family says everything about its operations behind one signature, [`Family`]. Adding an operation takes a row in the table
-//! ([`Operation`]), its type in `api/request/`, and the arms that the compiler asks for in its family's file.
+//! A family implements its operations behind one signature, [`Family`]. A new operation needs a row in the table
+//! ([`Operation`]), its type in `api/request/`, and the match arms that the compiler demands in its family's file.
 
 pub(crate) mod admin;
 pub(crate) mod agent;
@@ -42,92 +42,95 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most values that a request brings; a list or an object counts as three.
+/// Most JSON values in a request; an array or object counts as three.
 pub(crate) const VALUES_MAX: usize = 250_000;
-/// Most bytes of a value that a request brings: an object, a patch, arguments, details.
+/// Most bytes of a JSON value in a request: content, patch, arguments, details.
 const VALUE_BYTES_MAX: u64 = 4 << 20;
-/// Most bytes of what is written to a file or sent by HTTP.
+/// Most bytes that a request writes to a file or sends by HTTP.
 const DATA_BYTES_MAX: u64 = 10 << 20;
-/// Most bytes of a query, and of what a capability is asked for.
+/// Most bytes of a heap query, a log query, or the specification of a capability.
 const FORM_BYTES_MAX: u64 = 256 << 10;
-/// Most bytes of a path, a URL, a name. Their own forms may be shorter.
+/// Most bytes of a path, a URL or a name. Their own types may have lower limits.
 const NAME_BYTES_MAX: usize = 64 << 10;
 
-/// What every family says of its operations.
+/// What a family defines for its operations.
 pub(crate) trait Family: Sized {
-    /// The rows of the family in the table of operations.
+    /// The family's rows in the table of operations.
     type Row: Into<Operation>;
 
     /// The row of this request.
     fn row(&self) -> Self::Row;
 
-    /// Takes a request from the `args` of its wire form.
+    /// Reads a request from the `args` of its wire form.
     fn decode(row: Self::Row, fields: &mut Fields<'_>) -> Result<Self, FieldError>;
 
     /// The `args` of its wire form.
     fn args(&self) -> Value;
 
-    /// Bytes of everything in it that a caller chooses: names, texts, values and data, before they are put into words.
+    /// Bytes of names, texts, values and data that the caller chose, before encoding.
     fn size(&self) -> u64;
 
-    /// The most bytes that it may have. What is looked at item by item, under the kernel's lock, is shorter than data that is
-    /// only passed on.
+    /// Most bytes that the request may have. Content that the kernel examines item by item under its lock has a
+    /// lower limit than data that it only passes on.
     fn size_max(&self) -> u64 {
         VALUE_BYTES_MAX
     }
 
-    /// The longest of its names, in bytes: of paths, URLs, types, tools, events.
+    /// The longest of its paths, URLs, and names of types, tools or events, in bytes.
     fn longest_name(&self) -> usize;
 
-    /// Shows each JSON value that it brings, until `look` says no. Whether it never did.
+    /// Calls `look` with each JSON value in the request until one call returns false. Returns whether none did.
     fn each_value(&self, look: &mut dyn FnMut(&Value) -> bool) -> bool;
 
-    /// Why it cannot be admitted, beside its size: it is over a limit of its family, or has a word that nothing can mean.
+    /// The message for a limit of its own that the request exceeds; `None` if it exceeds none.
     fn rejection(&self) -> Option<Failure> {
         None
     }
 
-    /// What the policy is asked about it; none for an operation that only tells a session about itself.
+    /// The policy query of the request; `None` if no policy decides on the operation.
     fn query(&self, asker: &QueryContext<'_>) -> Result<Option<PolicyQuery>, InvalidTarget>;
 
-    /// How many operations it counts as.
+    /// The number of operations that it counts as.
     fn operations(&self) -> u64 {
         1
     }
 
-    /// Hands over each of its parts, where it is decided on part by part. Whether it is.
+    /// Calls `judge` with each part, if the request is decided on part by part. Returns whether it is.
     fn each_part(&self, _judge: &mut dyn FnMut(JudgedPart)) -> bool {
         false
     }
 
-    /// Whether it only tells a session about itself, and so may come with any capability.
+    /// Whether it only returns information about the session itself, and so may come with any presented capability.
     fn only_tells(&self) -> bool {
         false
     }
 
-    /// What it costs at most, beside that it was asked. It is set aside before the request passes.
+    /// The most that it may cost, besides one `compute` per operation. The gate reserves it before it permits the
+    /// request.
     ///
     /// # Errors
-    /// A request that is over one of the kernel's own limits.
+    /// A request over one of the kernel's own limits.
     fn charges(&self, kernel: &Kernel, caller: &Caller, agent: &str) -> Result<Amounts, Failure>;
 
-    /// How long what is recorded of its effect may become; none where it is answered at once.
+    /// Bounds on what is recorded of its effect; `None` if the request is answered without an effect.
     fn effect_size(&self, config: &Config) -> Option<EffectSize>;
 
-    /// The subject that it names itself.
+    /// The subject that the request names.
     fn subject(&self) -> Option<&Text> {
         None
     }
 
-    /// Whom it is about: whom it names, whom the objects it names are about, or else the agent.
+    /// The subjects of the record: those that the request names, those of the objects that it names, or else the
+    /// agent.
     fn subjects(&self, kernel: &Kernel, agent: &Text) -> Vec<Text>;
 
-    /// Whom an answer tells of beside those.
+    /// Further subjects whose data the reply contains.
     fn others_in(&self, _kernel: &Kernel, _reply: &Reply) -> Vec<Text> {
         Vec::new()
     }
 
-    /// Adds whom it names, and which objects: who verifies a log looks for its subjects among them.
+    /// Adds the names and objects that the request mentions. A verifier of a log uses them to find a record's
+    /// subjects.
     fn names(&self, names: &mut Vec<Text>, _objects: &mut Vec<Handle>) {
         names.extend(self.subject().cloned());
     }
@@ -137,19 +140,19 @@ pub(crate) trait Family: Sized {
         None
     }
 
-    /// Works out what can be worked out beforehand.
+    /// Computes in advance what follows from the request alone.
     fn prepare(&self, _prepared: &mut Prepared) {}
 
-    /// The keys of its own in the readable entry of its decision. Contents stay out: they are in the journal.
+    /// The operation's own keys in the readable entry of its decision. Contents are left out; the journal has them.
     fn decision_details(&self, decided: &DecisionRecord) -> Object;
 
-    /// Adds the measures of its effect's reply to the keys of the readable entry. Contents stay out.
+    /// Adds measures of the effect's reply to the keys of the readable entry. Contents are left out.
     fn outcome_details(&self, _reply: &Reply, _keys: &mut Object) {}
 
-    /// Answers it, or lets its effect out. The gate has permitted it, and what it costs is set aside.
+    /// Answers the request, or starts its effect. The gate has permitted it, and its costs are reserved.
     fn start(self, kernel: &mut Kernel, permitted: Permitted<'_>) -> Result<Started, Failure>;
 
-    /// Decides on a step of its effect.
+    /// Decides on a step of its effect; `None` if the step is not of the effect's kind.
     fn on_step(
         &self,
         _kernel: &mut Kernel,
@@ -159,7 +162,7 @@ pub(crate) trait Family: Sized {
         None
     }
 
-    /// What an end of its effect comes to; none where its effect cannot end so.
+    /// The outcome of a completion; `None` if the completion is not of the effect's kind.
     fn complete(
         &self,
         kernel: &mut Kernel,
@@ -167,46 +170,46 @@ pub(crate) trait Family: Sized {
         completion: Completion,
     ) -> Option<Completed>;
 
-    /// What is charged for an effect that failed after it used so much.
+    /// The amounts that are charged for a failed effect, which used up `spent`.
     fn charge_failure(&self, _kernel: &Kernel, _pending: &PendingEffect, _spent: &Spent) -> Amounts {
         Amounts::from([(Dimension::Bytes, 0)])
     }
 }
 
-/// Amounts by budget.
+/// Amounts by dimension.
 pub(crate) type Amounts = Vec<(Dimension, u64)>;
 
-/// What comes with a permit.
+/// What the gate gives with a permit.
 pub(crate) struct Permitted<'c> {
     pub(crate) caller: &'c Caller,
-    /// The canonical target: what was checked, and so what is used.
+    /// The canonical target: the gate decided on it, and the effect uses it.
     pub(crate) target: Option<Target>,
-    /// For files: the root that was granted.
+    /// The granted root of a file.
     pub(crate) root: Option<Root>,
-    /// Of a request that was decided on part by part: the files among the targets, each with its root.
+    /// For a request that was decided on part by part: the file targets of the parts, each with its root.
     pub(crate) parts: Vec<(Target, Root)>,
-    /// How much fuel is set aside.
+    /// The fuel that is reserved.
     pub(crate) fuel: Option<u64>,
-    /// The capability that came with the request.
+    /// The capability that was presented with the request.
     pub(crate) presented: Option<&'c PresentedCapability>,
 }
 
-/// What acting on a permit came to.
+/// The result of acting on a permit.
 pub(crate) enum Started {
-    /// It is answered.
+    /// The request is answered.
     Reply(Reply),
-    /// A request was only asked about: what would be decided, and the answer.
+    /// The decision that a preview predicts, and the reply.
     Preview(Box<DecisionRecord>, Reply),
-    /// The host is to perform an effect.
+    /// The host performs an effect.
     Effect(Effect, Box<Begun>),
 }
 
-/// An effect that begins.
+/// An effect that starts.
 pub(crate) struct Begun {
-    /// The request as it is kept until the end.
+    /// The request as it is kept until the effect ends.
     pub(crate) request: Request,
     pub(crate) state: EffectState,
-    /// The tools that it is done for.
+    /// The tools on whose behalf the effect runs.
     pub(crate) tools: CallStack,
 }
 
@@ -218,18 +221,18 @@ impl Begun {
 
 /// Upper bounds in bytes of what is recorded of an effect.
 pub(crate) struct EffectSize {
-    /// Of its end, as JSON writes it, beside the names of members and a message.
+    /// JSON of its outcome, without names of members and a message.
     pub(crate) outcome_bytes_max: u64,
-    /// Of the records of its steps for which room is found beforehand.
+    /// Records of those steps for which the host checks for room in advance.
     pub(crate) steps_bytes_max: u64,
 }
 
 impl EffectSize {
-    /// Of an effect without steps that brings back nothing long.
+    /// For an effect without steps whose outcome is short.
     pub(crate) const SMALL: EffectSize = EffectSize { outcome_bytes_max: 0, steps_bytes_max: 0 };
 }
 
-/// An effect that was performed: what the caller is told, and what it used.
+/// The result of an effect that was performed: its outcome, and what it used.
 pub(crate) struct Completed {
     pub(crate) outcome: Outcome,
     pub(crate) used: Amounts,
@@ -240,13 +243,13 @@ impl Completed {
         Completed { outcome: Ok(reply), used: used.into() }
     }
 
-    /// Of an effect that moved so many bytes.
+    /// For an effect that moved this number of bytes.
     pub(crate) fn moved(reply: Reply, bytes: u64) -> Completed {
         Completed::new(reply, [(Dimension::Bytes, bytes)])
     }
 }
 
-/// Does the same for the request's family, whichever it is.
+/// Evaluates the same expression for the request of any family.
 macro_rules! each_family {
     ($request:expr, $family:ident => $body:expr) => {
         match $request {
@@ -263,7 +266,7 @@ macro_rules! each_family {
 }
 
 impl Request {
-    /// Which operation this is.
+    /// The operation of the request.
     pub fn operation(&self) -> Operation {
         each_family!(self, request => request.row().into())
     }
@@ -273,7 +276,7 @@ impl Request {
         each_family!(self, request => request.args())
     }
 
-    /// Takes a request from its wire form.
+    /// Reads a request from its wire form.
     ///
     /// # Errors
     /// [`FieldError`] names the first member that is missing, unknown or of the wrong type.
@@ -296,9 +299,9 @@ impl Request {
         Ok(request)
     }
 
-    /// Whether performing it needs the host.
+    /// Whether the request needs an effect of the host.
     pub fn is_effect(&self) -> bool {
-        // The limits of a configuration say how long an effect's end may be, not whether there is one.
+        // The configuration only limits the length of an outcome; whether there is an effect does not depend on it.
         self.effect_size(&Config::default()).is_some()
     }
 
@@ -306,7 +309,7 @@ impl Request {
         each_family!(self, request => request.size())
     }
 
-    /// How many operations it counts as.
+    /// The number of operations that it counts as.
     pub(crate) fn operations(&self) -> u64 {
         each_family!(self, request => request.operations())
     }
@@ -338,12 +341,13 @@ impl Request {
         each_family!(self, request => request.effect_size(config))
     }
 
-    /// The subject that it names itself.
+    /// The subject that the request names.
     pub(crate) fn subject(&self) -> Option<&Text> {
         each_family!(self, request => request.subject())
     }
 
-    /// Whom it is about. What keeps the kernel itself going is about nobody else, and can never be erased.
+    /// The subjects of the record. Requests that the kernel needs to run are about the kernel alone and can never
+    /// be erased.
     pub(crate) fn subjects(&self, kernel: &Kernel, agent: &Text) -> Vec<Text> {
         each_family!(self, request => request.subjects(kernel, agent))
     }
@@ -398,11 +402,11 @@ impl Request {
         each_family!(self, request => request.charge_failure(kernel, pending, spent))
     }
 
-    /// Whether it can be admitted: its bytes, values, names, headers and operations are bounded before anything is decided. A
-    /// request that is not admitted leaves no record; so a journal that is executed again is not checked for this.
+    /// Whether the request is short enough to be admitted: bytes, values, names, headers and operations are bounded
+    /// before anything else examines them.
     ///
     /// # Errors
-    /// LIMIT, which says what of it is too long; INVALID_ARGUMENT where it has a word that nothing can mean.
+    /// LIMIT; the message names the limit that is exceeded.
     pub(crate) fn check_form(&self) -> Result<(), Failure> {
         let limit = |message| Err(Failure::new(Code::Limit, message));
         let (size, size_max) = (self.size(), self.size_max());
@@ -434,8 +438,8 @@ impl Request {
         Failure::new(Code::Limit, message)
     }
 
-    /// Whether the values that it brings are too many to be looked at one by one while others wait: a list counts as
-    /// much as three that hold nothing, since it is digested by itself.
+    /// Whether the request has more JSON values than can be examined under the lock. An array or object counts as
+    /// three, since it is digested by itself.
     pub(crate) fn has_too_many_values(&self) -> bool {
         let mut left = VALUES_MAX;
         let mut look = |value: &Value| counts(value, &mut left);
@@ -443,7 +447,7 @@ impl Request {
     }
 }
 
-/// Takes what a value counts; `false` once nothing is left.
+/// Subtracts what a value counts from `left`; false if `left` is not enough.
 fn counts(value: &Value, left: &mut usize) -> bool {
     let own = if matches!(value, Value::Array(_) | Value::Object(_)) { 3 } else { 1 };
     let Some(rest) = left.checked_sub(own) else { return false };
@@ -455,10 +459,10 @@ fn counts(value: &Value, left: &mut usize) -> bool {
     }
 }
 
-/// The query for an action on a target, which stands as `name` in the request.
+/// The policy query for an action on a target. `name` is the target as the request writes it.
 ///
 /// # Errors
-/// Where the target has no canonical form.
+/// The target has no canonical form.
 pub(crate) fn query_for(
     action: Action,
     target: Result<Target, TargetError>,
@@ -475,7 +479,7 @@ pub(crate) fn query_for(
     }
 }
 
-/// The members of a value that is written as an object.
+/// The members of a value that is an object; empty for other values.
 pub(crate) fn members(value: Value) -> Object {
     match value {
         Value::Object(object) => object,
@@ -488,7 +492,7 @@ pub(crate) fn length(text: &Option<Text>) -> u64 {
     text.as_ref().map_or(0, |text| text.len() as u64)
 }
 
-/// A name that an agent gives, where it can be a subject's.
+/// The name that a request gives an agent, if it can be the name of a subject; otherwise the caller's own.
 pub(crate) fn subject_named<'n>(named: &'n Text, agent: &'n Text) -> Text {
     let fits = !named.is_empty() && named.len() <= SUBJECT_BYTES_MAX;
     if fits { named.clone() } else { agent.clone() }

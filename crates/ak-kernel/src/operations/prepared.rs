@@ -1,4 +1,4 @@
-//! What is worked out of a request before it reaches the kernel.
+//! Computes in advance what follows from a request alone.
 
 use alloc::sync::Arc;
 
@@ -30,23 +30,23 @@ impl Prepared {
         prepared
     }
 
-    /// Whether the request that this was made from can be admitted: see [`Request::check_form`].
+    /// Checks that the request from which `self` was made is short enough to be admitted.
     pub(crate) fn check_form(&self, request: &Request) -> Result<(), Failure> {
         self.checked.clone().unwrap_or_else(|| request.check_form())
     }
 
-    /// A body as rules see it: worked out beforehand where it is the one of the request that this was made from.
+    /// A body in the form that rules see. It was computed in advance if it is the body of the prepared request.
     pub(crate) fn http_body(&self, body: &Arc<[u8]>) -> Value {
         let known = self.http_body.as_ref().filter(|(known, _)| Arc::ptr_eq(known, body));
         known.map_or_else(|| body_value(body), |(_, value)| value.clone())
     }
 
-    /// The journal's form of the arguments of `request`, which it was made from.
+    /// The arguments in the journal's form. `request` is the one from which `self` was made.
     pub(crate) fn args(&self, request: &Request) -> Value {
         self.args.clone().unwrap_or_else(|| request.args())
     }
 
-    /// The policy of a request to load one.
+    /// The parsed policy of a request to load one.
     pub(crate) fn policy(
         &self,
         text: &str,
@@ -61,7 +61,8 @@ impl Prepared {
 }
 
 impl AuthenticatedRequest {
-    /// The same with what the tokens of the model cost that it asks, if it asks one: `price` is given the model's name.
+    /// Sets the price of the model that the request names, if it is a request to a model. `price` receives the
+    /// model's name.
     #[must_use]
     pub fn priced(mut self, price: impl FnOnce(&str) -> Option<Price>) -> AuthenticatedRequest {
         if let Request::Infer(request) = &mut self.request {
@@ -70,11 +71,11 @@ impl AuthenticatedRequest {
         AuthenticatedRequest { prepared: Prepared::default(), ..self }
     }
 
-    /// The same with the environment for a tool, where it registers one: those of the variables that the manifest lists.
+    /// Sets a tool's environment, if the request registers a tool: those of the variables that the manifest lists.
     #[must_use]
     pub fn with_env(mut self, variables: &[(Text, Text)]) -> AuthenticatedRequest {
         if let Request::Tools(ToolsRequest::Register { manifest, env, .. }) = &mut self.request {
-            // A manifest that is refused lists nothing.
+            // A manifest that is not accepted lists no variables.
             let listed = registry::manifest(manifest).map(|manifest| manifest.env).unwrap_or_default();
             let variables = variables.iter().filter(|(name, _)| listed.iter().any(|own| **own == **name));
             *env = variables.cloned().collect();
@@ -82,17 +83,17 @@ impl AuthenticatedRequest {
         AuthenticatedRequest { prepared: Prepared::default(), ..self }
     }
 
-    /// The same with what can be worked out of it beforehand: the kernel, which others wait for, then has less to do.
+    /// Computes in advance what follows from the request alone, so that the kernel does less under its lock.
     #[must_use]
     pub fn prepared(self) -> AuthenticatedRequest {
         AuthenticatedRequest { prepared: Prepared::of(&self.request), ..self }
     }
 
-    /// Whether it is short enough to be heard. A host that asks need not bring one to the kernel that is not, and says so with
-    /// [`Kernel::throttle`](crate::Kernel::throttle) only.
+    /// Whether the request is short enough to be admitted. A host may check this before it takes the kernel's lock,
+    /// and report a rejected request with [`Kernel::throttle`](crate::Kernel::throttle) only.
     ///
     /// # Errors
-    /// LIMIT, which says what of it is too long.
+    /// LIMIT; the message names the limit that is exceeded.
     pub fn check_form(&self) -> Result<(), Failure> {
         self.prepared.check_form(&self.request)
     }

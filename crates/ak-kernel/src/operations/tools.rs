@@ -1,4 +1,4 @@
-//! Tools: calls of them, their registration, and which there are.
+//! Tools: calls, registration and the list of tools.
 
 use alloc::{format, string::ToString, sync::Arc, vec::Vec};
 
@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-/// How deep tools may call tools: an agent's call is the first level.
+/// Most levels of tools that call tools; an agent's call is the first level.
 pub const TOOLS_NESTED_MAX: usize = 4;
 /// Most bytes of a tool: module, manifest and environment.
 const TOOL_REGISTER_BYTES_MAX: u64 = (MODULE_BYTES_MAX + MANIFEST_BYTES_MAX + ENV_BYTES_MAX) as u64;
@@ -127,7 +127,7 @@ impl Family for ToolsRequest {
 
     fn charges(&self, kernel: &Kernel, caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         Ok(match self {
-            // The fuel of a tool that a tool calls is the outer one's.
+            // A tool that a tool calls uses the outer tool's fuel.
             Self::Call { .. } if caller.within.is_some() => Amounts::from([(Dimension::ToolCalls, 1)]),
             Self::Call { .. } => {
                 let left = kernel.agents.left(caller.account, Dimension::Cpu, kernel.clock.elapsed);
@@ -141,7 +141,7 @@ impl Family for ToolsRequest {
     fn effect_size(&self, config: &Config) -> Option<EffectSize> {
         match self {
             Self::Call { .. } => {
-                // What is escaped in JSON takes more than the tool wrote. What a tool asks for are requests of their own.
+                // JSON escapes may lengthen the tool's output and log. Host calls have records of their own.
                 let output = config.tool_output_bytes_max;
                 let log = 6 * TOOL_LOG_BYTES_MAX as u64;
                 let outcome_bytes_max = output.saturating_add(output / 4).saturating_add(log);
@@ -153,7 +153,7 @@ impl Family for ToolsRequest {
 
     fn subjects(&self, _kernel: &Kernel, agent: &Text) -> Vec<Text> {
         match self {
-            // Tools are never erased: whoever verifies the log needs them.
+            // Tools are never erased: verifying the log needs them.
             Self::Register { .. } => Vec::new(),
             Self::Call { .. } | Self::List => Vec::from([agent.clone()]),
         }
@@ -218,7 +218,7 @@ impl Family for ToolsRequest {
 
     fn charge_failure(&self, _kernel: &Kernel, pending: &PendingEffect, spent: &Spent) -> Amounts {
         let mut used = Amounts::from([(Dimension::Bytes, 0)]);
-        // A tool that was called by a tool has used up the outer one's.
+        // A tool that was called by a tool used the outer tool's fuel, which is charged there.
         if pending.within.is_none() {
             used.push((Dimension::Cpu, spent.amount));
         }
@@ -227,7 +227,7 @@ impl Family for ToolsRequest {
     }
 }
 
-/// The environment of a tool: names and values.
+/// Reads the environment of a tool: names and values.
 fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
     let wrong = || FieldError::new("args.env", "expected names and values that are strings");
     match fields.optional("env") {
@@ -241,7 +241,7 @@ fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
 }
 
 impl Kernel {
-    /// The tool that is wanted, and how far one call of it may go. A manifest can only lower that.
+    /// The tool to run, and the limits of one call. A manifest can only lower them.
     fn runnable(
         &self,
         caller: &Caller,

@@ -1,4 +1,4 @@
-//! The records that the kernel makes of its inputs: entry, leaf and body.
+//! The records of inputs: entry, leaf and body.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
@@ -16,54 +16,55 @@ use crate::{
     record::subjects::RecordSubjects,
 };
 
-/// Version of the kernel's meaning: raised whenever any decision could come out differently.
+/// Version of the kernel's semantics. It is raised when any decision could have another result.
 pub const SEMANTICS_VERSION: u64 = 9;
-/// Versions whose journals this kernel continues. Their entries are executed with the decisions that are recorded.
+/// Versions whose journals this kernel continues. Their entries are executed with the decisions that they record.
 pub const EARLIER_VERSIONS: [u64; 1] = [8];
 
-/// One input, made durable before anything that follows from it leaves the kernel.
+/// One input with its entry and body. It is durable before anything that follows from it leaves the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its number, from 0 without gaps.
+    /// The number of the entry, from 0 without gaps.
     pub seq: u64,
-    /// The audit entry: digests of input, decision and reply. It need not be hashed again.
+    /// The audit entry: digests of input, decision and reply. It contains its own hash, so it need not be hashed
+    /// again.
     pub leaf: Leaf,
     /// The leaf's hash.
     pub hash: Digest,
-    /// The input itself, as JSON text.
+    /// The input, as JSON text.
     pub body: Arc<[u8]>,
-    /// Whom the body is about, ascending: it is to be kept so that it is gone once one of them is erased. Empty where it
+    /// The subjects of the body, ascending. The body must become unreadable when one of them is erased. Empty if it
     /// is about the kernel itself, which is never erased.
     pub subjects: Vec<SubjectId>,
 }
 
-/// What the entry says beside the input itself.
+/// The fields of an entry that do not follow from its input.
 pub(crate) struct EntryFields {
     pub(crate) operation: Operation,
     pub(crate) kind: Kind,
     pub(crate) decision: Decision,
     pub(crate) code: i32,
-    /// The decision that this entry belongs to; its own `seq` where absent.
+    /// The `seq` of the decision that this entry belongs to; `None` means its own.
     pub(crate) cause: Option<u64>,
     pub(crate) policy: Digest,
     /// The canonical target.
     pub(crate) target: Option<String>,
-    /// The digest of the outcome's facts, where there is one already.
+    /// The digest of the outcome's facts, if there is an outcome.
     pub(crate) reply: Option<Digest>,
-    /// What the outcome says for people. It is in no digest.
+    /// The message of a failure, for people. No digest includes it.
     pub(crate) message: Option<String>,
-    /// Whom the reply tells of beside those the input is about.
+    /// Subjects whose data the reply contains, besides those of the input.
     pub(crate) others: Vec<Text>,
     pub(crate) agent: Text,
     pub(crate) rule: Text,
-    /// The event type of an entry that an agent writes itself.
+    /// The event type, if an agent writes the entry itself.
     pub(crate) event: Option<Text>,
 }
 
-/// Room for what a body often takes, in bytes: to measure it costs more than to let it grow.
+/// Initial capacity of a short body, in bytes. Measuring a body costs more than letting the buffer grow.
 const BODY_BYTES: usize = 512;
 
-/// The chain of leaves.
+/// The end of the chain of leaves.
 #[derive(Debug)]
 pub(crate) struct Chain {
     run: [u8; 16],
@@ -80,7 +81,7 @@ impl Chain {
         Chain { run, next_seq: 0, previous: Digest::from([0; 32]) }
     }
 
-    /// The chain of a log with this id, after so many entries.
+    /// The chain of the log with the id `run`, after `next_seq` entries.
     pub(crate) const fn resumed(run: [u8; 16], next_seq: u64, previous: Digest) -> Chain {
         Chain { run, next_seq, previous }
     }
@@ -97,14 +98,14 @@ impl Chain {
         &self.run
     }
 
-    /// Moves on behind an entry that stands already.
+    /// Moves on past an entry that exists already.
     pub(crate) fn follow(&mut self, hash: Digest) {
         self.next_seq += 1;
         self.previous = hash;
     }
 
-    /// Makes the record of one input and moves the chain on. `reply_salt` commits to the reply, the salt of `about` to all
-    /// else.
+    /// Makes the record of one input and moves on past it. The reply is committed to with `reply_salt`, everything
+    /// else with the salt of `about`.
     pub(crate) fn record(
         &mut self,
         now: &Now,
@@ -140,7 +141,7 @@ impl Chain {
             agent: &facts.agent,
             rule: clip(&facts.rule),
         };
-        // Names are bounded where they come in, and the rule just above.
+        // Names are bounded when they enter the kernel, and the rule just above.
         let Ok(leaf) = entry.to_leaf() else { unreachable!("an entry with bounded texts has bytes") };
         let hash = Digest::from(leaf.hash());
         self.next_seq += 1;
@@ -152,7 +153,7 @@ impl Chain {
     }
 }
 
-/// The first 255 bytes of a rule id, which is all an entry has room for.
+/// The first 255 bytes of a rule id, the most that an entry can contain.
 fn clip(rule: &str) -> &str {
     let mut end = rule.len().min(usize::from(u8::MAX));
     while !rule.is_char_boundary(end) {
@@ -161,7 +162,7 @@ fn clip(rule: &str) -> &str {
     rule.get(..end).unwrap_or_default()
 }
 
-/// 32 bytes for one purpose from one input's entropy.
+/// Derives 32 bytes for one purpose and name from one input's entropy.
 pub(crate) fn derive(entropy: &[u8; 32], purpose: &str, name: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(entropy);

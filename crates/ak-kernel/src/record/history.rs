@@ -1,4 +1,4 @@
-//! Recent entries in readable form, for queries. Derived from the journal, so it is never written anywhere.
+//! Recent entries in readable form, for queries. They are derived from the journal and stored nowhere else.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -19,17 +19,17 @@ use crate::{
     },
 };
 
-/// Most bytes of entries that one query returns. An entry that is longer comes alone.
+/// Most bytes of entries that one query returns. A longer entry is returned alone.
 const QUERY_BYTES_MAX: u64 = 2 << 20;
-/// Most entries that one query looks at. What it did not look at, the next query goes on with.
+/// Most entries that one query examines. The next query continues after them.
 const QUERY_SCANNED_MAX: usize = 50_000;
-/// Most subjects of which one query tells.
+/// Most subjects of the entries that one query returns.
 const QUERY_SUBJECTS_MAX: usize = 1_000;
 
 impl AuditFilter {
     /// Whether an entry is wanted. `operation` is the one that the filter names, read once for all entries.
     fn admits(&self, view: &View, operation: Option<Operation>) -> bool {
-        // A default denial was called `deny` before.
+        // Earlier versions called a default denial `deny`.
         let is_so_decided = |name: &Text| {
             let decision = view.decision();
             **name == *decision.name() || **name == *stored_decision(decision)
@@ -45,17 +45,17 @@ impl AuditFilter {
     }
 }
 
-/// The newest entries, as many as fit.
+/// The newest entries, up to a number of bytes.
 #[derive(Debug)]
 pub(crate) struct History {
     views: Views,
-    /// The entries about each subject, so that to forget one costs nothing for those of others.
+    /// The `seq`s of the entries about each subject, so that an erasure need not search the others.
     about: BTreeMap<Text, BTreeSet<u64>>,
     bytes: u64,
     bytes_max: u64,
 }
 
-/// The entries alone, in order. A copy shares them.
+/// The entries in order. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Views(SharedQueue<View>);
 
@@ -64,7 +64,7 @@ impl Views {
         self.0.front().is_none()
     }
 
-    /// What a snapshot holds of each, in order.
+    /// Each entry in the form of a snapshot, in order.
     pub(crate) fn values(&self) -> impl Iterator<Item = Value> {
         self.0.iter().map(View::to_value)
     }
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// Forgets what is about a subject, or tells of it.
+    /// Removes the entries that are about a subject or contain its data.
     pub(crate) fn forget(&mut self, subject: &Text) {
         let seqs = self.about.remove(subject).unwrap_or_default();
         for view in self.views.0.remove(seqs.into_iter(), |view| view.seq) {
@@ -100,13 +100,13 @@ impl History {
         }
     }
 
-    /// Whom the entry `seq` is about, while it is at hand.
+    /// The subjects of the entry `seq`, if the entry is still in memory.
     pub(crate) fn about(&self, seq: u64) -> impl Iterator<Item = &str> {
         let mut found = self.views.0.between(move |view| view.seq < seq, move |view| view.seq <= seq);
         found.next().into_iter().flat_map(View::about)
     }
 
-    /// The entries as they are now. It costs a pointer for each 64 of them.
+    /// The current entries. The copy costs one pointer per 64 entries.
     pub(crate) fn views(&self) -> Views {
         self.views.clone()
     }
@@ -120,8 +120,8 @@ impl History {
         Ok(history)
     }
 
-    /// The entries that `filter` admits, oldest first; only those of `actor` where one is given. Where there may be more of
-    /// them, `next` is the cursor from which another query goes on: `cursor`, or `before` from the newest to older ones.
+    /// The entries that match `filter`, ascending; only those of `actor` if it is given. If there may be more,
+    /// `next` is the value for the next query's `cursor`, or for its `before` if the newest are returned first.
     pub(crate) fn query(&self, filter: &AuditFilter, actor: Option<&str>) -> Value {
         let first = self.views.0.front().map_or(0, |view| view.seq);
         let (after, end) = (filter.cursor, filter.before);
@@ -140,7 +140,7 @@ impl History {
     }
 }
 
-/// Takes an entry out of the lists of those whom it is about.
+/// Removes an entry from the lists of its subjects.
 fn unlist(about: &mut BTreeMap<Text, BTreeSet<u64>>, view: &View) {
     for name in view.about() {
         if let Some(seqs) = about.get_mut(name) {
@@ -152,7 +152,7 @@ fn unlist(about: &mut BTreeMap<Text, BTreeSet<u64>>, view: &View) {
     }
 }
 
-/// What one query returns, as far as it got.
+/// The result of one query while it is collected.
 struct Page<'q> {
     filter: &'q AuditFilter,
     actor: Option<&'q str>,
@@ -177,7 +177,7 @@ impl<'q> Page<'q> {
             let (more, told) = (bytes.saturating_add(view.counted()), subjects.saturating_add(names));
             let fits = more <= QUERY_BYTES_MAX && told <= QUERY_SUBJECTS_MAX || self.found.is_empty();
             if scanned == QUERY_SCANNED_MAX || admitted && (self.found.len() == limit || !fits) {
-                // With a limit of zero nothing was seen yet.
+                // With a limit of zero no entry was examined yet.
                 self.next = last;
                 return;
             }

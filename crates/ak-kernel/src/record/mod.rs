@@ -1,4 +1,4 @@
-//! What each input leaves: the entry, whom it is about, and what can be read of it.
+//! The record of each input: entry, subjects, and the readable entries for queries.
 
 pub(crate) mod entry;
 pub(crate) mod history;

@@ -1,4 +1,4 @@
-//! What an earlier version decided.
+//! Decisions of an earlier version, read from its journal.
 
 use alloc::{format, string::String};
 
@@ -7,21 +7,21 @@ use ak_json::{Digest, Text};
 
 use crate::record::entry::Chain;
 
-/// What an earlier version decided about one input.
+/// An earlier version's decision on one input.
 #[derive(Clone, Debug)]
 pub(crate) struct EarlierDecision {
     pub(crate) decision: Decision,
     pub(crate) code: i32,
     pub(crate) rule: Text,
-    /// The entry's hash.
+    /// The hash of the entry.
     pub(crate) hash: Digest,
 }
 
 impl EarlierDecision {
-    /// What an entry says, if it is the next of this chain.
+    /// Reads the decision from an entry, if it is the next one of this chain.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why it is not the next entry, as text.
     pub(crate) fn next_of(chain: &Chain, leaf: &[u8]) -> Result<EarlierDecision, String> {
         let entry = Entry::decode(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         if entry.seq != chain.next_seq() {

@@ -1,4 +1,4 @@
-//! Collections whose copies share what does not change: a copy of a large one is made while others wait.
+//! Collections whose clones share unchanged items, since the kernel's state is copied under its lock.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -6,13 +6,14 @@ use alloc::{
     vec::Vec,
 };
 
-/// Items of one chunk, which is copied as a whole when an item of it changes and a copy shares it.
+/// Items of one chunk. A change copies a chunk that is shared with a clone.
 const CHUNK_ITEMS: usize = 64;
 
-/// An ordered map. A copy costs a key and a pointer for each 32 to 64 items.
+/// An ordered map. A clone costs one key and one pointer per 32 to 64 items.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedMap<K, V> {
-    /// Each by a key that is not above its first one, and above all of the chunk before. None is empty.
+    /// Each chunk is stored under a key that is at most its first item's key and above every key of the chunk
+    /// before. No chunk is empty.
     chunks: BTreeMap<K, Arc<Vec<(K, V)>>>,
     len: usize,
 }
@@ -46,7 +47,7 @@ impl<K: Ord + Clone, V: Clone> SharedMap<K, V> {
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.chunks.range(..=&key).next_back().is_none() {
-            // The first chunk takes what comes before it too.
+            // An item before the first chunk goes into that chunk.
             let chunk = self.chunks.pop_first().map(|(_, chunk)| chunk).unwrap_or_default();
             self.chunks.insert(key.clone(), chunk);
         }
@@ -93,12 +94,12 @@ fn position<K: Ord, V>(chunk: &[(K, V)], key: &K) -> Result<usize, usize> {
     chunk.binary_search_by(|(other, _)| other.cmp(key))
 }
 
-/// A queue of items in ascending order. A copy costs a pointer for each 64 items.
+/// A queue of items in ascending order. A clone costs one pointer per 64 items.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedQueue<T> {
-    /// None is empty, and every item of a chunk comes before those of the next.
+    /// No chunk is empty, and every item of a chunk comes before those of the next.
     chunks: VecDeque<Arc<Vec<T>>>,
-    /// Items of the first chunk that have left the queue.
+    /// The number of items of the first chunk that were removed from the front.
     left: usize,
 }
 
@@ -120,7 +121,7 @@ impl<T: Clone> SharedQueue<T> {
         }
     }
 
-    /// Takes the first item out of the queue, unless it is the only one.
+    /// Removes the first item, unless it is the only one.
     pub(crate) fn pop_front_but_last(&mut self) -> Option<T> {
         let chunk = self.chunks.front()?;
         if self.chunks.len() == 1 && self.left + 1 >= chunk.len() {
@@ -139,8 +140,8 @@ impl<T: Clone> SharedQueue<T> {
         self.chunks.front()?.get(self.left)
     }
 
-    /// Takes out the items that have these keys, which ascend, as those of the items do. It costs time for the chunks that
-    /// hold them, and a pointer for each other chunk. Nothing of what has left the queue is kept then.
+    /// Removes the items with these keys; keys and items both ascend. This takes time for the chunks that contain
+    /// them, and one pointer for every other chunk. Afterwards no removed item is kept in memory.
     pub(crate) fn remove<K: Ord>(&mut self, keys: impl Iterator<Item = K>, key: impl Fn(&T) -> K) -> Vec<T> {
         let gone = core::mem::take(&mut self.left);
         if let Some(chunk) = self.chunks.front_mut().filter(|_| gone > 0) {
@@ -148,7 +149,7 @@ impl<T: Clone> SharedQueue<T> {
         }
         let (mut removed, mut from) = (Vec::new(), 0);
         for wanted in keys {
-            // The chunk of the key before may be empty by now; those after it are not.
+            // The chunk of the key before may be empty now; later chunks are not.
             if self.chunks.get(from).is_some_and(|chunk| chunk.is_empty()) {
                 from += 1;
             }
@@ -174,8 +175,8 @@ impl<T: Clone> SharedQueue<T> {
         self.between(|_| false, |_| true)
     }
 
-    /// The items from the first that is not `before` on, up to the last for which `within` holds. Both hold for items from
-    /// the first on, up to some item.
+    /// The items after those for which `before` holds, and among the leading items for which `within` holds. Each
+    /// condition must hold for the items up to some point and for none after it.
     pub(crate) fn between(
         &self,
         before: impl Fn(&T) -> bool + Clone,

@@ -1,5 +1,5 @@
-//! Whom records are about. What is recorded about a subject is committed to with the subject's salt and kept under the
-//! subject's key, so that both can be taken away together.
+//! The subjects of records. Data about a subject is committed to with the subject's salt and stored under the
+//! subject's key, so that destroying both erases it.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -20,23 +20,24 @@ use crate::{
     record::{entry::derive, shared::SharedMap},
 };
 
-/// The kernel itself, which is never erased: policies, tools, grants, agents.
+/// The name of the kernel itself, which is never erased.
 const KERNEL: &str = "";
 
-/// Everybody there is a record about.
+/// All subjects of records.
 #[derive(Debug)]
 pub(crate) struct Subjects {
     known: SharedMap<Text, Subject>,
-    /// Objects that are about somebody else than their owner, as long as the heap knows them.
+    /// Subjects of objects that are not about their owner, as long as the heap knows the objects.
     objects: SharedMap<Handle, Text>,
-    /// The same by whom they are about, so that to forget somebody costs nothing for the objects of others.
+    /// The same objects by subject, so that an erasure need not search those of other subjects.
     objects_about: BTreeMap<Text, BTreeSet<Handle>>,
-    /// Whom each agent named. What an agent may name yet depends on this alone, so that it tells nothing of others.
+    /// The names that each agent used. What an agent may still name depends on its own names only, which reveals
+    /// nothing of others.
     named: BTreeMap<AgentId, SharedMap<Text, ()>>,
     next_id: SubjectId,
 }
 
-/// What a snapshot holds of subjects. It shares most of it.
+/// The subjects in a snapshot. It shares most of its memory with the kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct SubjectsImage {
     known: SharedMap<Text, Subject>,
@@ -47,40 +48,40 @@ pub(crate) struct SubjectsImage {
 
 /// Longest name of a subject, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 255;
-/// What an agent's memory budget is charged for a subject that it names, beside the name, in bytes: the salt, and the key that a
-/// host keeps.
+/// Bytes that an agent's memory budget is charged for a subject that it names, besides the name: for the salt, and
+/// for the key that the host stores.
 pub(crate) const SUBJECT_BYTES: u64 = 256;
 
 #[derive(Debug, Clone, Copy)]
 struct Subject {
     id: SubjectId,
     salt: [u8; 32],
-    /// How many entries are about it. Of one that an earlier version knew before nobody counted.
+    /// The number of entries about it; `None` if an earlier version did not count them from the start.
     entries: Option<u64>,
 }
 
-/// What came of a search for the salt of a commitment.
+/// The result of a search for the salt of a commitment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It is that of these; of the kernel itself where there are none.
+    /// The salt of these subjects; of the kernel itself if the list is empty.
     Salt(Vec<SubjectId>),
-    /// It is that of nobody who is known.
+    /// No salt of known subjects fits.
     None,
-    /// There are too many to try them all.
+    /// There are too many salts to try.
     TooMany,
 }
 
-/// How many salts are tried for one commitment.
+/// Most salts that are tried for one commitment.
 const SALTS_TRIED_MAX: u32 = 20_000;
 
-/// Whom one record is about.
+/// The subjects of one record.
 #[derive(Debug)]
 pub(crate) struct RecordSubjects {
     pub(crate) names: Vec<Text>,
-    /// Ascending; the kernel itself is not among them.
+    /// Their ids, ascending, without the kernel's.
     pub(crate) ids: Vec<SubjectId>,
     pub(crate) salt: [u8; 32],
-    /// Whether somebody was met for the first time, whose salt came from the input's entropy.
+    /// Whether the record has a new subject, whose salt came from the input's entropy.
     pub(crate) used_entropy: bool,
 }
 
@@ -95,7 +96,7 @@ impl Subjects {
         }
     }
 
-    /// How many names all agents together, and how many one of them has used.
+    /// The number of names that all agents together used, and the number that `by` used.
     pub(crate) fn named(&self, by: AgentId) -> (u64, u64) {
         let all = self.named.values().map(|names| names.len() as u64).sum();
         (all, self.named.get(&by).map_or(0, |names| names.len() as u64))
@@ -106,7 +107,7 @@ impl Subjects {
         self.named.get(&by).is_some_and(|names| names.contains_key(name))
     }
 
-    /// How many entries are about a subject, where somebody counted from the first.
+    /// The number of entries about a subject; `None` if it is unknown or was not counted from the start.
     pub(crate) fn entries(&self, name: &Text) -> Option<u64> {
         self.known.get(name)?.entries
     }
@@ -115,15 +116,15 @@ impl Subjects {
         self.known.get(name).map(|subject| subject.id)
     }
 
-    /// The record's subjects, those that nobody named before among them. Nobody is the kernel itself. `named` is a subject that
-    /// an agent itself names.
+    /// The subjects of a record with these names; unknown names become new subjects. No names mean the kernel
+    /// itself. `named` is a name that an agent chose.
     pub(crate) fn intern(
         &mut self,
         mut names: Vec<Text>,
         entropy: &[u8; 32],
         named: Option<(&Text, AgentId)>,
     ) -> RecordSubjects {
-        // Guests come and go: what is recorded about any of them is about the guests.
+        // All guests share one subject, since there may be any number of them.
         names.iter_mut().filter(|name| name.starts_with("guest/")).for_each(|name| *name = Text::from(GUEST));
         names.sort();
         names.dedup();
@@ -151,13 +152,13 @@ impl Subjects {
         RecordSubjects { names, ids, salt, used_entropy: self.next_id > before }
     }
 
-    /// Forgets who named a subject; gives them.
+    /// Removes a name from the names that agents used; returns those agents.
     pub(crate) fn forget_named(&mut self, name: &Text) -> Vec<AgentId> {
         let named = self.named.iter_mut().filter_map(|(by, names)| names.remove(name).map(|()| *by));
         named.collect()
     }
 
-    /// The salt for what tells of others too.
+    /// The salt for data of `others` in addition to the record's subjects.
     pub(crate) fn salt_with(&self, about: &RecordSubjects, others: &[Text]) -> [u8; 32] {
         if others.iter().all(|other| about.names.contains(other)) {
             return about.salt;
@@ -165,7 +166,8 @@ impl Subjects {
         self.bound(about.names.iter().chain(others)).1
     }
 
-    /// One subject's own salt, or one for several that is gone with any of theirs.
+    /// Ids and salt of subjects. For several subjects the salt is derived from all of theirs, so it is lost with
+    /// any of them.
     fn bound<'n>(&self, names: impl Iterator<Item = &'n Text>) -> (Vec<SubjectId>, [u8; 32]) {
         let mut found: Vec<Subject> = names.filter_map(|name| self.known.get(name).copied()).collect();
         found.sort_by_key(|subject| subject.id);
@@ -174,21 +176,22 @@ impl Subjects {
         (found.into_iter().map(|subject| subject.id).filter(|id| *id > 0).collect(), salt)
     }
 
-    /// How many entries are about each of those who are known, where somebody counted from the first. The kernel's are those
-    /// that are about nobody else.
+    /// The number of entries about each known subject whose entries were counted from the start. The kernel's own
+    /// are those without other subjects.
     pub(crate) fn counted(&self) -> impl Iterator<Item = (SubjectId, u64)> {
         self.known.iter().filter_map(|(_, subject)| Some((subject.id, subject.entries?)))
     }
 
-    /// Says whether a subject was erased, going by its number: numbers are given out in turn, each once.
+    /// Returns a function that tells whether a subject was erased: ids are assigned in ascending order, each once.
     pub(crate) fn erasure_outcome(&self) -> impl Fn(SubjectId) -> bool {
         let known: BTreeSet<SubjectId> = self.known.iter().map(|(_, subject)| subject.id).collect();
         let next = self.next_id;
         move |id| id > 0 && id < next && !known.contains(&id)
     }
 
-    /// The salt that `fits` takes, of one of the sets of whom an entry is probably about. Who is not known yet may have been met
-    /// with this very entry, which then holds the entropy that the salt comes from, and is known from here on.
+    /// The salt that `fits` accepts, among those of the `likely` sets of subjects of an entry. A subject that is
+    /// unknown may be new in this very entry; then the salt comes from the entry's `entropy`, and the subject is
+    /// known from now on.
     pub(crate) fn guess_salt(
         &mut self,
         likely: &[Vec<Text>],
@@ -224,7 +227,7 @@ impl Subjects {
         None
     }
 
-    /// Whether `fits` takes the salt of some of those who are known. `likely` are sets of whom it is probably about; nobody is
+    /// Searches for known subjects whose salt `fits` accepts. The `likely` sets are tried first; an empty set means
     /// the kernel itself.
     pub(crate) fn find_salt(&self, likely: &[Vec<Text>], fits: impl Fn(&[u8; 32]) -> bool) -> Found {
         for names in likely {
@@ -241,7 +244,7 @@ impl Subjects {
         };
         let mut all: Vec<Subject> = self.known.iter().map(|(_, subject)| *subject).collect();
         all.sort_by_key(|subject| subject.id);
-        // One alone, then two of them, and so on: ascending numbers, as the salt of several takes them.
+        // Single subjects, then pairs and so on, in ascending order of ids, as the salt of several is defined.
         for size in 1..=all.len() {
             let mut chosen: Vec<usize> = (0..size).collect();
             loop {
@@ -262,19 +265,19 @@ impl Subjects {
         Found::None
     }
 
-    /// Whom an object is about, while the heap holds it or its tombstone.
+    /// The subject of an object, while the heap has it or its tombstone.
     pub(crate) fn of_object<'k>(&'k self, heap: &'k Heap, handle: Handle) -> Option<&'k Text> {
         let object = heap.any(handle)?;
         Some(self.objects.get(&handle).unwrap_or_else(|| object.owner()))
     }
 
-    /// Notes whom an object is about, which is somebody else than its owner.
+    /// Stores the subject of an object that is not about its owner.
     pub(crate) fn note_object(&mut self, handle: Handle, subject: Text) {
         self.objects_about.entry(subject.clone()).or_default().insert(handle);
         self.objects.insert(handle, subject);
     }
 
-    /// Takes note that the heap knows an object no more.
+    /// Removes an object that the heap no longer knows.
     pub(crate) fn forget_object(&mut self, handle: Handle) {
         let Some(subject) = self.objects.remove(&handle) else { return };
         if let Some(handles) = self.objects_about.get_mut(&subject) {
@@ -285,7 +288,7 @@ impl Subjects {
         }
     }
 
-    /// Forgets a subject; gives the objects that were about it.
+    /// Removes a subject; returns the objects that were about it.
     pub(crate) fn forget(&mut self, heap: &Heap, name: &Text) -> Vec<Handle> {
         let own = heap.owned_by(name).into_iter().filter(|handle| !self.objects.contains_key(handle));
         let mut handles: Vec<Handle> = own.collect();
@@ -293,13 +296,13 @@ impl Subjects {
             self.objects.remove(&handle);
             handles.push(handle);
         }
-        // In the order of their places, in which those are given out again.
+        // Sorted by index, since the heap reuses indexes in this order.
         handles.sort_by_key(|handle| handle.index());
         self.known.remove(name);
         handles
     }
 
-    /// All of it as it is now. It costs a pointer for each 32 or so names and objects.
+    /// A copy for a snapshot. It costs one pointer per 32 or so names and objects.
     pub(crate) fn image(&self) -> SubjectsImage {
         SubjectsImage {
             known: self.known.clone(),
@@ -309,7 +312,7 @@ impl Subjects {
         }
     }
 
-    /// Objects that the heap does not know have no subject.
+    /// Reads the subjects from a snapshot. Objects that the heap does not know are skipped.
     pub(crate) fn from_value(value: &Value, heap: &Heap) -> Result<Subjects, FieldError> {
         let mut fields = Fields::new("subjects", value)?;
         let mut subjects = Subjects { next_id: fields.u64("next")?, ..Subjects::new() };
@@ -369,7 +372,7 @@ impl SubjectsImage {
     }
 }
 
-/// Whom an entry about these names is about, each once: guests are one, and nobody is the kernel itself.
+/// The distinct subjects of these names: all guests are one, and no names mean the kernel itself.
 fn names_met(names: &[Text]) -> BTreeSet<Text> {
     let guests = |name: &Text| if name.starts_with("guest/") { Text::from(GUEST) } else { name.clone() };
     let mut met: BTreeSet<Text> = names.iter().map(guests).collect();
@@ -379,7 +382,7 @@ fn names_met(names: &[Text]) -> BTreeSet<Text> {
     met
 }
 
-/// One subject's own salt, or one for several, whose numbers ascend.
+/// The salt of one subject, or of several in ascending order of ids.
 fn salt_of(subjects: &[Subject]) -> [u8; 32] {
     match subjects {
         [one] => one.salt,
@@ -392,7 +395,7 @@ fn salt_of(subjects: &[Subject]) -> [u8; 32] {
     }
 }
 
-/// Moves on to the next of all choices of as many from so many, in order. Whether there is one.
+/// Advances to the next combination of as many indexes below `of`, in order. Returns false after the last one.
 fn next_choice(chosen: &mut [usize], of: usize) -> bool {
     let size = chosen.len();
     let movable = |(at, index): (usize, &usize)| *index < of.saturating_sub(size - at);

@@ -1,5 +1,5 @@
-//! One entry in readable form. Hundreds of thousands of them are kept, so each is packed: what queries ask about in fields,
-//! the rest as JSON text.
+//! One entry in readable form. Hundreds of thousands are kept, so each is packed: fields for the conditions of
+//! queries, and JSON text for the rest.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -15,45 +15,45 @@ use crate::{
     record::entry::EntryFields,
 };
 
-/// Longest JSON text, in bytes, that what an entry says of its own is kept as. What is longer stays a value, which whoever
-/// recorded it had made already: to write it and to read it again would keep others waiting.
+/// Longest JSON text, in bytes, as which an entry's details are packed. Longer details stay a value, because
+/// encoding and parsing them would keep the lock too long.
 const TEXT_BYTES_MAX: usize = 4 << 10;
-/// What a name takes beside its bytes.
+/// Bytes that a name counts for besides its own.
 const NAME_BYTES: u64 = 24;
 
-/// One entry as people read it.
+/// One entry in readable form, packed.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) seq: u64,
     time_us: u64,
-    /// How many bytes it counts for: those of its JSON text, and of the names of whom it is about.
+    /// The bytes that it counts for: its JSON text, and the names of its subjects.
     counted: u64,
     code: i32,
     operation: Operation,
     decision: Decision,
     kind: Kind,
     marks: Marks,
-    /// Texts one after another, each after its length: the actor, then what `marks` says, then the rest as JSON text.
+    /// Texts, each after its length: the actor, then the parts that `marks` lists, then the rest as JSON text.
     packed: Box<[u8]>,
-    /// The rest, where it is too long to be kept as text.
+    /// The rest, if it is too long to be packed.
     long: Option<Box<Value>>,
 }
 
-/// Which parts an entry has, bit by bit.
+/// The parts that an entry has, one bit for each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Marks(u8);
 
 impl Marks {
-    /// The event is one that an agent named.
+    /// The event type was chosen by an agent.
     const EVENT: Marks = Marks(1);
     const TARGET: Marks = Marks(2);
     const RULE: Marks = Marks(4);
     const CAUSE: Marks = Marks(8);
-    /// It is about its actor and nobody else: the names do not stand there again.
+    /// The actor is the only subject, so the names are not stored again.
     const ABOUT_ACTOR: Marks = Marks(16);
-    /// What it says for people. It is in no digest, and gone after a restart from a snapshot.
+    /// A message for people. No digest includes it, and a restart from a snapshot loses it.
     const MESSAGE: Marks = Marks(32);
-    /// The rest is the whole entry, whose members do not stand as this kernel writes them.
+    /// The rest is the whole entry, because its members are not in this kernel's order or form.
     const WHOLE: Marks = Marks(64);
 
     const fn has(self, mark: Marks) -> bool {
@@ -67,7 +67,7 @@ impl Marks {
     }
 }
 
-/// What every entry says, by the names of the members.
+/// The members that all entries have.
 struct Common<'e> {
     seq: u64,
     time_us: u64,
@@ -82,7 +82,7 @@ struct Common<'e> {
     cause: Option<u64>,
 }
 
-/// An entry's parts, as they stand packed.
+/// The parts of a packed entry.
 struct Parts<'v> {
     actor: &'v [u8],
     event: Option<&'v [u8]>,
@@ -123,7 +123,7 @@ impl View {
         View::regular(&common, about, details, message)
     }
 
-    /// An entry whose members stand as this kernel writes them: what all have, and then its details.
+    /// An entry in this kernel's form: the common members, then the details.
     fn regular(common: &Common<'_>, about: &[Text], details: Object, message: Option<&str>) -> View {
         let len = common.json_len(&details);
         View::pack(common, about, details.into(), len, Marks::default(), message)
@@ -160,13 +160,13 @@ impl View {
         }
         marks.set_if(Marks::MESSAGE, message.is_some());
         message.into_iter().for_each(|message| put_text(&mut out, message));
-        // Nothing stands for no details.
+        // Empty details are stored as no bytes.
         let is_empty = rest.as_object().is_some_and(Object::is_empty);
         let is_long = rest.json_len() > TEXT_BYTES_MAX;
         if !is_long && !is_empty {
             rest.write_json(&mut out);
         }
-        // Whether it has a message, a snapshot does not tell: what is kept must not depend on it.
+        // Snapshots contain no messages, so a message must not change what an entry counts for.
         let names = about.iter().map(|name| name.len() as u64 + NAME_BYTES).fold(0, u64::saturating_add);
         View {
             seq: common.seq,
@@ -201,17 +201,17 @@ impl View {
         Parts { actor, event, target, rule, cause, about, message, rest: left.0 }
     }
 
-    /// How many bytes it counts for.
+    /// The bytes that it counts for.
     pub(crate) const fn counted(&self) -> u64 {
         self.counted
     }
 
-    /// Whom it is about or tells of; nobody beside the kernel itself where there are none.
+    /// The subjects that it is about or contains data of; empty if it is about the kernel itself only.
     pub(crate) fn about(&self) -> Names<'_> {
         self.parts().about
     }
 
-    /// When it was, in µs since the Unix epoch.
+    /// The wall time of the entry, in µs since the Unix epoch.
     pub(crate) const fn time_us(&self) -> u64 {
         self.time_us
     }
@@ -240,7 +240,7 @@ impl View {
         self.parts().rule.unwrap_or_default() == rule.as_bytes()
     }
 
-    /// The whole of it, as the query returns it, but for the message.
+    /// The entry as an object, with `message` if it is given.
     fn entry(&self, parts: &Parts<'_>, message: Option<&str>) -> Object {
         let rest = match &self.long {
             Some(rest) => rest.as_object().cloned().unwrap_or_default(),
@@ -273,13 +273,13 @@ impl View {
         common.with(&rest, message)
     }
 
-    /// What the query returns.
+    /// The entry as a query returns it.
     pub(crate) fn shown(&self) -> Value {
         let parts = self.parts();
         with_names_of_decisions(self.entry(&parts, parts.message.map(utf8))).into()
     }
 
-    /// What a snapshot holds of it.
+    /// The entry in the form of a snapshot.
     pub(crate) fn to_value(&self) -> Value {
         let parts = self.parts();
         let entry = self.entry(&parts, None);
@@ -318,7 +318,7 @@ impl View {
     }
 }
 
-/// The members that every entry has or may have, in the order in which they stand.
+/// The names of the common members, in the order in which they are written.
 const COMMON: [&str; 12] = [
     "seq",
     "timestamp",
@@ -339,7 +339,7 @@ fn is_common(name: &str) -> bool {
 }
 
 impl<'e> Common<'e> {
-    /// The members and their values.
+    /// The common members with their values.
     fn members(&self) -> impl Iterator<Item = (&'static str, Value)> {
         let (event, origin) = match self.event {
             Some(event) => (event, "agent"),
@@ -362,7 +362,7 @@ impl<'e> Common<'e> {
         COMMON.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
     }
 
-    /// The entry with its details, which replace what has the same name, and a message.
+    /// The entry with its details, which replace common members of the same name, and a message.
     fn with(&self, details: &Object, message: Option<&str>) -> Object {
         let mut entry = ObjectBuilder::with_capacity(COMMON.len() + details.len() + 1);
         self.members().for_each(|(name, value)| entry.insert(name, value));
@@ -371,19 +371,20 @@ impl<'e> Common<'e> {
         entry.finish()
     }
 
-    /// Bytes of the JSON text of the entry with these details.
+    /// The length of the JSON text of the entry with these details, in bytes.
     fn json_len(&self, details: &Object) -> usize {
-        // Each member has a name in quotes, a colon, and a comma or the closing brace; the opening brace is one more.
+        // Each member has a name in quotes, a colon, and a comma or the closing brace; the opening brace is one
+        // more.
         let member = |len: usize, (name, value): (&str, Value)| len + name.len() + 4 + value.json_len();
         let common = self.members().fold(1, member);
         match details.is_empty() {
             true => common,
-            // One brace of theirs is a comma here, the other the one that closes the entry.
+            // Of the two braces of the details, one stands for the comma, the other for the entry's closing brace.
             false => common.saturating_add(Value::from(details.clone()).json_len()) - 1,
         }
     }
 
-    /// What stands in an entry, and its details, where all members are there in the order of [`COMMON`].
+    /// The common members and the details, if all members are present in the order of [`COMMON`].
     fn of_regular(entry: &'e Object) -> Option<(Common<'e>, Object)> {
         let mut members = entry.iter().peekable();
         let mut next = |name: &str| members.next_if(|(member, _)| **member == *name).map(|(_, value)| value);
@@ -414,7 +415,8 @@ impl<'e> Common<'e> {
     }
 }
 
-/// What a decision is called in the state, whose digests stand in journals: a query shows [`Decision::name`].
+/// The name of a decision in the state. Digests of the state in journals fix it; queries return [`Decision::name`]
+/// instead.
 pub(crate) const fn stored_decision(decision: Decision) -> &'static str {
     match decision {
         Decision::DefaultDeny => "deny",
@@ -422,7 +424,7 @@ pub(crate) const fn stored_decision(decision: Decision) -> &'static str {
     }
 }
 
-/// A readable entry as a query shows it: decisions by their names, those on a batch's operations too.
+/// Replaces the stored names of decisions by those that queries return, also for the operations of a batch.
 fn with_names_of_decisions(mut entry: Object) -> Object {
     let by_name = |stored: &Value| stored.as_str().and_then(decision_of).map(Decision::name);
     if let Some(name) = entry.get("decision").and_then(by_name) {
@@ -462,7 +464,7 @@ fn kind_of(name: &str) -> Option<Kind> {
     Kind::ALL.iter().copied().find(|kind| kind_name(*kind) == name)
 }
 
-/// The names of whom an entry is about.
+/// The names of an entry's subjects.
 #[derive(Clone, Copy)]
 pub(crate) struct Names<'v> {
     count: u64,
@@ -485,12 +487,12 @@ impl Names<'_> {
     }
 }
 
-/// Numbers and texts one after another.
+/// Numbers and texts in sequence.
 #[derive(Clone, Copy)]
 struct Packed<'v>(&'v [u8]);
 
 impl<'v> Packed<'v> {
-    /// Seven bits in a byte, the lowest first; the highest bit says that more follow.
+    /// Reads a number in groups of seven bits, lowest first; the high bit of a byte marks that more follow.
     fn number(&mut self) -> u64 {
         let (mut number, mut shift) = (0u64, 0u32);
         while let Some((byte, left)) = self.0.split_first() {
@@ -525,12 +527,12 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// What was packed here was text.
+/// The packed bytes of a text.
 fn utf8(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What was written here is read whatever its form.
+/// The rest was encoded here, so it is parsed without limits.
 const WRITTEN_HERE: Limits =
     Limits { depth_max: usize::MAX, bytes_max: usize::MAX, members_max: usize::MAX, values_max: usize::MAX };
 
@@ -567,7 +569,7 @@ mod tests {
         }
     }
 
-    /// The entry as one reads it, member by member.
+    /// The entry in readable form, built member by member.
     fn plain(facts: &EntryFields, details: &Object, message: Option<&str>) -> Value {
         let mut entry = Object::new();
         entry.insert("seq", SEQ);
@@ -622,7 +624,7 @@ mod tests {
             object! { "status": 200u64, "of": parsed("[1.5, -3, 1e-9, 2.0, true, null, {}, [[\"a\"]]]") },
             object! { "message": "its own", "z": "\u{7f}\n\"" },
             object! { "long": texts },
-            // These stand where the kernel's own members stand.
+            // These names collide with the kernel's own members.
             object! { "cause": "somebody", "code": 3u64, "more": 1u64 },
             object! { "rule_id": "another" },
         ]

@@ -1,37 +1,39 @@
-//! A journal as one string of bytes: what is exported, carried elsewhere and re-executed there.
+//! The export format: a whole journal in one byte string, to be re-executed elsewhere.
 //!
 //! | offset | bytes | field, little-endian |
 //! |---|---|---|
 //! | 0 | 8 | magic `AKJRNL03` |
 //! | … | 8 | length of the next leaf |
 //! | … | … | the leaf |
-//! | … | 8 | length of its body; 0 where it was erased |
+//! | … | 8 | length of its body; 0 if it was erased |
 //! | … | … | the body |
-//! | … | 8 | length of the snapshot that belongs to the entry; 0 where none is given |
+//! | … | 8 | length of the snapshot that belongs to the entry; 0 if there is none |
 //! | … | … | the snapshot |
-//! | … | 8 | length of the list of subjects that an erased body was about; 0 where the body is there, and nothing else is read |
+//! | … | 8 | length of the list of subjects of an erased body; 0 if the body is present |
 //! | … | … | the list, 8 bytes for each subject |
 //!
-//! The last eight repeat for each entry. `AKJRNL02`, which earlier versions wrote, has no lists of subjects. There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
+//! The last eight rows repeat for each entry. `AKJRNL02`, which earlier versions wrote, has no lists of subjects.
+//! There is no checksum: the leaves are hash-chained, and re-execution checks the rest.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{api::subject::SubjectId, record::entry::Record};
 
-/// What a stream starts with.
+/// The first bytes of an exported journal.
 pub const MAGIC: [u8; 8] = *b"AKJRNL03";
-/// What a stream of earlier versions starts with.
+/// The first bytes of a journal that an earlier version exported.
 pub const EARLIER_MAGIC: [u8; 8] = *b"AKJRNL02";
 
-/// The bytes are no journal stream, or end in the middle of one.
+/// Bytes that are not an exported journal, or that end in the middle of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a journal stream from byte {offset} on")]
 pub struct ExportError {
-    /// Where reading stopped.
+    /// The offset at which reading stopped, in bytes.
     pub offset: usize,
 }
 
-/// Puts records into one string of bytes, with the snapshots by which a log goes on after an erased body.
+/// Encodes records as an exported journal. `snapshots` are those from which replay can continue after an erased
+/// body, by the `seq` of their entry.
 pub fn encode<'a>(
     records: impl IntoIterator<Item = &'a Record>,
     snapshots: &BTreeMap<u64, Vec<u8>>,
@@ -51,23 +53,24 @@ pub fn encode<'a>(
     out
 }
 
-/// One entry of a stream, borrowed from it.
+/// One entry of an exported journal, borrowed from its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportedEntry<'a> {
     /// The leaf.
     pub leaf: &'a [u8],
-    /// The body, unless it was erased.
+    /// The body; `None` if it was erased.
     pub body: Option<&'a [u8]>,
-    /// The snapshot that belongs to the entry.
+    /// The snapshot that belongs to the entry, if there is one.
     pub snapshot: Option<&'a [u8]>,
-    /// Whom an erased body was about.
+    /// The subjects of an erased body.
     pub subjects: Vec<SubjectId>,
 }
 
-/// Takes a stream apart, without copying.
+/// Decodes an exported journal without copying.
 ///
 /// # Errors
-/// [`ExportError`] when the bytes do not start like a stream. A later fault ends the iteration with an error.
+/// [`ExportError`] if the bytes do not begin like an exported journal. A later fault ends the iteration with an
+/// error.
 pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, ExportError> {
     let (magic, rest) = bytes.split_first_chunk().ok_or(ExportError { offset: 0 })?;
     match *magic {
@@ -77,7 +80,7 @@ pub fn decode(bytes: &[u8]) -> Result<Entries<'_>, ExportError> {
     }
 }
 
-/// The entries of a stream.
+/// Iterator over the entries of an exported journal.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     rest: &'a [u8],

@@ -1,4 +1,4 @@
-//! A journal executed again: verified, exported, continued, or started from a snapshot.
+//! Executes a journal again: to verify it, to continue it, or to start from a snapshot; and exports it.
 
 pub mod export;
 pub(crate) mod reexecute;

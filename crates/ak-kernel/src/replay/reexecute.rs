@@ -1,4 +1,4 @@
-//! Re-execution: feeds a journal to a new kernel and checks that every entry follows.
+//! Re-execution: feeds a journal to a new kernel and checks that every entry follows from its input.
 
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 
@@ -12,13 +12,13 @@ use crate::{
     state::{CallId, Kernel, Output},
 };
 
-/// What to do with tools when a journal is re-executed.
+/// Whether replay takes the results of tools from the journal, or runs them again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ToolReplay {
-    /// Take their results from the journal.
+    /// Take the results from the journal.
     #[default]
     Recorded,
-    /// Run them again, and compare.
+    /// Run the tools again, and compare.
     Rerun,
 }
 
@@ -31,28 +31,28 @@ impl ToolReplay {
     }
 }
 
-/// Why a journal does not follow.
+/// Why a journal does not replay.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {seq} is wrong: {reason}")]
 pub struct ReplayError {
-    /// The first entry that is wrong.
+    /// The `seq` of the first entry that does not follow.
     pub seq: u64,
     /// What is wrong with it.
     pub reason: String,
 }
 
-/// One input that was re-executed.
+/// One recorded input that was re-executed, with its record and replies.
 #[derive(Clone, Debug)]
 pub struct ReplayedEntry {
-    /// The record it makes: the recorded one, byte for byte.
+    /// The record that it makes, which equals the recorded one byte for byte.
     pub record: Record,
-    /// The replies it releases.
+    /// The replies that it releases.
     pub replies: Vec<(CallId, Outcome)>,
-    /// Whether it was decided anew and compared. An entry of an earlier version is executed as it was decided then.
+    /// Whether the decision was made again and compared. Decisions of an earlier version are repeated as recorded.
     pub compared: bool,
 }
 
-/// A kernel in the making, fed with one recorded input after the other.
+/// A kernel that is rebuilt from recorded inputs, one after another.
 ///
 /// ```
 /// use ak_kernel::{Config, Kernel, Now, Replay, ToolsRequest, Request, SessionId, Time, ToolReplay};
@@ -73,38 +73,39 @@ pub struct ReplayedEntry {
 #[derive(Debug)]
 pub struct Replay {
     kernel: Option<Kernel>,
-    /// Where tools are run again.
+    /// The tools that are run again, if they are.
     rerun: Option<Rerun>,
     seq: u64,
-    /// The newest snapshot of whose state the digest was recorded.
+    /// The entry of the newest snapshot whose digest was recorded.
     vouched_for: Option<u64>,
 }
 
 impl Replay {
-    /// Begins a replay. The first input must be a genesis.
+    /// Starts a replay. The first input must be a genesis.
     pub fn new(tools: ToolReplay) -> Replay {
         Replay { kernel: None, rerun: tools.rerun(), seq: 0, vouched_for: None }
     }
 
-    /// Goes on from a snapshot. The first input to feed is the record that it began with. Nothing vouches for the snapshot
-    /// until the record that ends it followed too: see [`vouched_for`](Self::vouched_for).
+    /// Continues from a snapshot. The first record to feed is the one with which the snapshot began. The snapshot
+    /// is authenticated only when the record of its end follows too: see [`vouched_for`](Self::vouched_for).
     ///
     /// # Errors
-    /// [`RestoreError`] when the bytes are no snapshot.
+    /// [`RestoreError`] if the bytes are not a snapshot.
     pub fn resume(snapshot: &[u8], tools: ToolReplay) -> Result<Replay, RestoreError> {
         let kernel = Kernel::restore(snapshot)?;
         let seq = kernel.entries();
         Ok(Replay { kernel: Some(kernel), rerun: tools.rerun(), seq, vouched_for: None })
     }
 
-    /// Re-executes one recorded input and compares the entry it makes, byte for byte.
+    /// Re-executes one recorded input, and compares entry and body with the recorded ones, byte for byte.
     ///
     /// # Errors
-    /// [`ReplayError`] when the body is no input, or the entry that follows from it is not the recorded one.
+    /// [`ReplayError`] if the body is not an input, or if another entry follows from it than the recorded one.
     pub fn feed(&mut self, leaf: &[u8], body: &[u8]) -> Result<ReplayedEntry, ReplayError> {
         let seq = self.seq;
         let wrong = |reason: String| ReplayError { seq, reason };
-        // The journal's own limits are unknown before its genesis is read; what it holds was within them when written.
+        // The journal's own limits are unknown before its genesis is read; its inputs were within the limits when
+        // written.
         let limits = match &self.kernel {
             None => Config::default().journal_limits(),
             Some(kernel) => kernel.config().journal_limits(),
@@ -141,7 +142,7 @@ impl Replay {
                 }
                 match kernel.earlier {
                     Some(version) if version == from => kernel.prepare_upgrade(),
-                    // The snapshot that belongs to the record was taken after that.
+                    // The snapshot that belongs to the record was taken after the state was prepared.
                     None if kernel.is_upgraded_from(from) => {}
                     Some(_) | None => {
                         return Err(wrong(format!("the journal is not of semantics version {from}")));
@@ -185,7 +186,7 @@ impl Replay {
         if *record.leaf != *leaf {
             return Err(wrong(String::from("another entry follows from this input than the one recorded")));
         }
-        // What is computed anew, as the digest of a snapshot, is compared here.
+        // The body contains values that are computed again, such as the digest of a snapshot.
         if *record.body != *body {
             return Err(wrong(String::from("the body is not the one that the entry is about")));
         }
@@ -194,7 +195,7 @@ impl Replay {
         Ok(ReplayedEntry { record, replies, compared: true })
     }
 
-    /// An entry of an earlier version, which stands as it is.
+    /// The record of an earlier version's entry, which is kept as it is.
     fn as_recorded(&self, leaf: &[u8], body: &[u8]) -> Result<ReplayedEntry, String> {
         let leaf: Arc<[u8]> = Arc::from(leaf);
         let leaf = ak_audit::Leaf::check(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
@@ -208,28 +209,28 @@ impl Replay {
         Ok(ReplayedEntry { record, replies: Vec::new(), compared: false })
     }
 
-    /// The version of the journal so far, while that is an earlier one than this kernel's.
+    /// The version of the journal so far; `None` once it is this kernel's.
     pub fn earlier_version(&self) -> Option<u64> {
         self.kernel.as_ref().and_then(Kernel::earlier_version)
     }
 
-    /// The entry of the newest snapshot of which the digest was recorded and followed. The journal of an earlier version that
-    /// goes on under this one vouches for its snapshot with the record of that itself.
+    /// The entry of the newest snapshot whose digest was recorded and matches. For the snapshot with which a
+    /// journal of an earlier version continues, this is the UPGRADE record itself.
     pub const fn vouched_for(&self) -> Option<u64> {
         self.vouched_for
     }
 
-    /// The snapshot of the state as it is now.
+    /// The snapshot of the current state.
     pub(crate) fn snapshot_now(&self) -> Option<Vec<u8>> {
         self.kernel.as_ref().map(|kernel| kernel.image().encode().0)
     }
 
-    /// The kernel as it is after the newest input.
+    /// The kernel after the newest input.
     pub(crate) const fn kernel(&self) -> Option<&Kernel> {
         self.kernel.as_ref()
     }
 
-    /// Takes the outputs; tools are run again where that is wanted.
+    /// Takes the outputs, and passes effects and replies to the tools that are run again.
     fn release(&mut self, seq: u64) -> Vec<(CallId, Outcome)> {
         let mut replies = Vec::new();
         let Some(kernel) = &mut self.kernel else { return replies };
@@ -253,7 +254,7 @@ impl Replay {
         replies
     }
 
-    /// How many entries there are with those that have followed so far.
+    /// The number of entries that followed so far, including those before a snapshot.
     pub fn entries(&self) -> u64 {
         self.seq
     }
@@ -263,10 +264,10 @@ impl Replay {
         self.kernel.as_ref().map(Kernel::head)
     }
 
-    /// The kernel as it was after the last input.
+    /// The kernel after the last input.
     ///
     /// # Errors
-    /// [`ReplayError`] when there was no input at all.
+    /// [`ReplayError`] if there was no input.
     pub fn finish(self) -> Result<Kernel, ReplayError> {
         self.kernel.ok_or_else(|| ReplayError { seq: 0, reason: String::from("the journal is empty") })
     }

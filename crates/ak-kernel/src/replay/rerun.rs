@@ -1,5 +1,5 @@
-//! Tools that are run again as a journal is re-executed: they get the recorded answers, and must ask the same and end the
-//! same.
+//! Runs tools again while a journal is re-executed. They receive the recorded replies, and must make the same host
+//! calls and return the same results.
 
 use alloc::{
     collections::BTreeMap,
@@ -18,24 +18,24 @@ use crate::{
     tools::run::{ToolRun, ToolStep},
 };
 
-/// The tools that run at the moment. Each is run only as far as the journal says that it came: a host may have given it up
-/// at any point.
+/// The running tools. Each is run only as far as the journal records, since the host may have stopped it at any
+/// point.
 #[derive(Debug, Default)]
 pub(crate) struct Rerun {
     running: BTreeMap<Ticket, ToolRun>,
-    /// Who waits for the outcome of what was asked.
+    /// The tool that waits for the outcome of each host call.
     waiting: BTreeMap<CallId, Ticket>,
 }
 
 impl Rerun {
-    /// Starts a tool that the kernel lets run.
+    /// Starts the tool of an effect; ignores other effects.
     pub(crate) fn perform(&mut self, ticket: Ticket, effect: Effect) {
         if let Effect::RunTool { tool, env, input, limits } = effect {
             self.running.insert(ticket, ToolRun::start(&tool, &input, limits, &env));
         }
     }
 
-    /// Compares what the journal says of a tool with what the tool does now. `call` is the id of the recorded input.
+    /// Compares a recorded input of a tool with what the tool does now. `call` is the id of that input.
     ///
     /// # Errors
     /// How they differ.
@@ -78,7 +78,7 @@ impl Rerun {
         }
     }
 
-    /// Hands an outcome to the tool that waits for it.
+    /// Passes an outcome to the tool that waits for it.
     pub(crate) fn reply(&mut self, call: CallId, outcome: &Outcome) {
         let ticket = self.waiting.remove(&call);
         if let Some(run) = ticket.and_then(|ticket| self.running.get_mut(&ticket)) {
@@ -106,7 +106,7 @@ enum RerunStep {
     Ends(Completion),
 }
 
-/// Runs a tool until it asks for something, or ends.
+/// Runs a tool until its next host call or its end.
 fn next(run: &mut ToolRun) -> RerunStep {
     loop {
         match run.step() {

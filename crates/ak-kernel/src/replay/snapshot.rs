@@ -1,5 +1,6 @@
-//! The whole state as bytes, and a kernel from them. What a snapshot rests on is not itself: the record made with it holds
-//! the state's digest, and a kernel restored from it goes on only if it makes that very record again.
+//! Snapshots: the whole state as bytes, and a kernel restored from them. A snapshot does not authenticate itself:
+//! the record of its end contains the state's digest, and a restored kernel is accepted only if it makes that same
+//! record again.
 
 use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
@@ -30,10 +31,10 @@ use crate::{
     tools::registry::Toolbox,
 };
 
-/// How a snapshot begins: format and version.
+/// The first bytes of a snapshot: format and version.
 const MAGIC: &[u8; 8] = b"AKSNAP01";
 
-/// Bytes that are no snapshot of a state.
+/// Bytes that are not a snapshot of the state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the snapshot cannot be used: {reason}")]
 pub struct RestoreError {
@@ -51,11 +52,11 @@ fn unusable(error: impl core::fmt::Display) -> RestoreError {
     RestoreError { reason: format!("{error}") }
 }
 
-/// The state as it was when a snapshot began. It shares what is large with the kernel, which goes on meanwhile.
+/// The state at the start of a snapshot. It shares its large parts with the kernel, which continues meanwhile.
 #[derive(Debug)]
 pub struct StateImage {
     seq: u64,
-    /// Everything but what the other fields hold.
+    /// The state without the parts in the other fields.
     rest: Object,
     subjects: SubjectsImage,
     history: Views,
@@ -63,15 +64,17 @@ pub struct StateImage {
 }
 
 impl StateImage {
-    /// The entry that the snapshot belongs to: the state is the one before it.
+    /// The `seq` of the entry that the snapshot belongs to. The state is the one before this entry.
     pub const fn seq(&self) -> u64 {
         self.seq
     }
 
-    /// The snapshot, and the digest that [`Kernel::end_snapshot`] takes. It costs time for the whole state.
+    /// Encodes the snapshot, and computes the digest for [`Kernel::end_snapshot`]. The time is proportional to the
+    /// whole state.
     ///
-    /// `AKSNAP01`, the length of the state's JSON text (u64, little-endian), the text, the heap's own snapshot. It holds
-    /// all that the kernel knew of everybody: keep it as the bodies are kept, and no longer than the next erasure.
+    /// The bytes are `AKSNAP01`, the length of the state's JSON text (u64, little-endian), the text, and the heap's
+    /// own snapshot. They contain personal data of all subjects: protect them like the bodies, and delete them at
+    /// the next erasure.
     pub fn encode(&self) -> (Vec<u8>, Digest) {
         let heap = self.heap.digest();
         let mut text = Vec::from(MAGIC);
@@ -87,13 +90,13 @@ impl StateImage {
         (text, whole_digest(&state, heap))
     }
 
-    /// The digest alone.
+    /// The digest without the bytes.
     fn digest(&self, heap: Digest) -> Digest {
         whole_digest(&self.state(None), heap)
     }
 
-    /// Everything but the heap: its canonical encoding, and its JSON text where that is wanted. One readable entry after
-    /// another is taken: as values all of them take many times the memory in which they are kept.
+    /// The canonical encoding of the state without the heap; writes its JSON text if `text` is given. The readable
+    /// entries are converted one at a time, because as values they take many times their packed memory.
     fn state(&self, mut text: Option<&mut Vec<u8>>) -> Encoded {
         let mut state = ObjectEncoder::default();
         let mut write = |bytes: &[u8], value: Option<&Value>| {
@@ -131,13 +134,13 @@ fn whole_digest(state: &Encoded, heap: Digest) -> Digest {
 }
 
 impl Kernel {
-    /// Begins a snapshot: records that, and gives the state as it was before that record.
+    /// Begins a snapshot: returns the current state, and records that a snapshot has begun.
     ///
-    /// 1. Encode the image, for as long as it takes; the kernel goes on meanwhile.
+    /// 1. Encode the image, which may take long; the kernel continues meanwhile.
     /// 2. Record the digest with [`end_snapshot`](Self::end_snapshot), and make the record durable.
-    /// 3. Keep the snapshot: from here on the log vouches for it.
+    /// 3. Store the snapshot: from here on the log authenticates it.
     ///
-    /// A snapshot that begins takes the place of one that has begun before and was not ended.
+    /// A new snapshot replaces one that has begun and not ended.
     pub fn begin_snapshot(&mut self, now: Now) -> StateImage {
         self.record_clock_step(&now);
         let image = self.image();
@@ -145,8 +148,8 @@ impl Kernel {
         image
     }
 
-    /// Records the digest of the state from before entry `of`, with which the newest snapshot began. Says whether that is so:
-    /// where another began meanwhile nothing is recorded.
+    /// Records the digest of the state before entry `of`, with which the newest snapshot began. Returns whether it
+    /// did; if another snapshot has begun since, nothing is recorded.
     pub fn end_snapshot(&mut self, now: Now, of: u64, state: Digest) -> bool {
         if self.begun.is_none_or(|begun| begun.seq != of) {
             return false;
@@ -156,7 +159,7 @@ impl Kernel {
         true
     }
 
-    /// Takes a snapshot at once: begins it, encodes it, ends it.
+    /// Makes a snapshot at once: begins, encodes and ends it.
     pub fn snapshot(&mut self, now: Now) -> Vec<u8> {
         let image = self.begin_snapshot(now);
         let (bytes, state) = image.encode();
@@ -164,7 +167,7 @@ impl Kernel {
         bytes
     }
 
-    /// Records that a snapshot begins.
+    /// Records the begin of a snapshot.
     fn note_snapshot_begun(&mut self, now: &Now, state: Option<Digest>) {
         self.begun = Some(SnapshotBegun { seq: self.chain.next_seq(), state });
         self.advance(now);
@@ -172,7 +175,7 @@ impl Kernel {
         self.record(now, &Input::SnapshotBegun, facts, Vec::new(), object! {});
     }
 
-    /// Records the digest of the state that the newest snapshot began with.
+    /// Records the end of a snapshot with the digest of its state.
     fn note_snapshot_kept(&mut self, now: &Now, of: u64, state: Digest) {
         self.begun = None;
         self.advance(now);
@@ -180,13 +183,13 @@ impl Kernel {
         self.record(now, &Input::SnapshotKept { of, state }, facts, Vec::new(), object! {});
     }
 
-    /// Executes the record of a snapshot that begins again: the digest of the state is computed.
+    /// Re-executes the record of a snapshot's begin: computes the digest of the state.
     pub(crate) fn begin_snapshot_again(&mut self, now: &Now) {
         let state = self.state_digest();
         self.note_snapshot_begun(now, Some(state));
     }
 
-    /// Executes the record of a snapshot's end again. The digest is not believed: it is compared with the one computed.
+    /// Re-executes the record of a snapshot's end: compares its digest with the computed one.
     ///
     /// # Errors
     /// Why no such record follows.
@@ -203,36 +206,38 @@ impl Kernel {
         }
     }
 
-    /// Records a digest of the state, as versions before this one do.
+    /// Records a digest of the state in the form of earlier versions.
     pub(crate) fn note_digest(&mut self, now: &Now, state: Digest) {
         self.advance(now);
         let facts = EntryFields { kind: Kind::Notice, ..self.notice(Operation::Snapshot) };
         self.record(now, &Input::Snapshot { state }, facts, Vec::new(), object! {});
     }
 
-    /// The kernel as it was when the snapshot was taken: the next input is the record made with it.
+    /// The kernel before the entry that the snapshot belongs to; its next input is the one of that entry.
     ///
     /// # Errors
-    /// [`RestoreError`] when the bytes are no snapshot that this kernel takes.
+    /// [`RestoreError`] if the bytes are not a snapshot that this kernel supports.
     pub(crate) fn restore(bytes: &[u8]) -> Result<Kernel, RestoreError> {
         let (state, heap) = parts(bytes)?;
         Kernel::from_state(&state, heap)
     }
 
-    /// The digest of the state that a snapshot holds, by its bytes alone and of whatever version.
+    /// The digest of the state in a snapshot of any version, computed from its bytes.
     pub(crate) fn digest_of(bytes: &[u8], config: &Config) -> Result<Digest, RestoreError> {
         let (state, heap) = parts(bytes)?;
         let mut heap = Heap::restore(heap, Kernel::heap_config(config)).map_err(unusable)?;
         Ok(whole_digest(&Encoded::from(&state), heap.digest()))
     }
 
-    /// A digest of everything that the kernel's further decisions and answers depend on. Equal after replay.
+    /// A digest of everything that the kernel's further decisions and replies depend on. Replay gives the same
+    /// digest.
     pub fn state_digest(&mut self) -> Digest {
         let heap = self.heap.digest();
         self.image().digest(heap)
     }
 
-    /// The state as it is now, which shares all that is large. It costs time for what is small, and a pointer for each 32 or so of everything else.
+    /// The current state, which shares its large parts with the kernel. This takes time for the small parts, and
+    /// one pointer per 32 or so items of the large ones.
     pub fn image(&self) -> StateImage {
         StateImage {
             seq: self.chain.next_seq(),
@@ -243,7 +248,7 @@ impl Kernel {
         }
     }
 
-    /// Everything but what is large.
+    /// The state without its large parts.
     fn rest(&self) -> Object {
         let mut lists: Vec<&Arc<ToolPermissions>> = Vec::new();
         let pending: Vec<Value> = self
@@ -330,7 +335,7 @@ impl Kernel {
     }
 }
 
-/// The state and the heap's own snapshot.
+/// Splits a snapshot into the state and the heap's own snapshot.
 fn parts(bytes: &[u8]) -> Result<(Value, &[u8]), RestoreError> {
     let short = || unusable("it ends too early");
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| unusable("it is of another format"))?;
@@ -347,5 +352,5 @@ fn parts(bytes: &[u8]) -> Result<(Value, &[u8]), RestoreError> {
     Ok((state, heap))
 }
 
-/// Deepest nesting of a state: of a journalled input, and the members around it.
+/// Deepest nesting of a state: a journalled input, and the members around it.
 const JSON_DEPTH_MAX: usize = 1024;

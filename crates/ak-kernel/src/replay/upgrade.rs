@@ -1,9 +1,9 @@
-//! A journal outlives a change of the kernel's meaning.
+//! Continues the journal of an earlier version under this one.
 //!
-//! Entries of an earlier version are never decided anew. Those behind its newest snapshot are executed with the decisions that
-//! are recorded, once, when the journal is opened; an UPGRADE record then commits to the state that this leads to, and the
-//! journal goes on under this version. Whoever examines the log later starts from the snapshot that belongs to that record:
-//! entries before it are verified by their chain, and a kernel of their version re-executes them.
+//! Entries of an earlier version are not decided again. When the journal is opened, those after its newest snapshot
+//! are executed once with their recorded decisions. Then an UPGRADE record commits to the resulting state, and the
+//! journal continues under this version. A later verifier starts from the snapshot that belongs to that record:
+//! earlier entries are verified by their chain, and can be re-executed by a kernel of their own version.
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl Kernel {
-    /// Executes one input of an earlier version as it was decided then.
+    /// Executes one input of an earlier version with its recorded decision.
     ///
     /// # Errors
     /// Why the entry is not the next one.
@@ -60,12 +60,12 @@ impl Kernel {
         if self.chain.next_seq() != seq + 1 {
             return Err("it led to no entry of its own".into());
         }
-        // What was released was released then.
+        // These outputs were released when the input was first executed.
         self.outputs.clear();
         Ok(())
     }
 
-    /// Opens a session as version 8 did: an agent had one, whose number was the agent's.
+    /// Opens a session as version 8 did: each agent had one session, with the agent's number.
     pub(crate) fn open_session_as_recorded(&mut self, name: &Text) -> Result<SessionId, Failure> {
         let agent = self.agents.open_alone(name, &self.policy, self.clock.elapsed);
         let session = SessionId::from_number(agent.number());
@@ -73,18 +73,18 @@ impl Kernel {
         Ok(session)
     }
 
-    /// The version of the journal that this kernel's state came from, while that is an earlier one.
+    /// The version of the journal that this kernel's state came from; `None` once it is this kernel's.
     pub const fn earlier_version(&self) -> Option<u64> {
         self.earlier
     }
 
-    /// Whether the state was brought into this version's form from an earlier one's, and the record of that comes next.
+    /// Whether the state was converted from the form of `version`, and the record of that is not made yet.
     pub(crate) fn is_upgraded_from(&self, version: u64) -> bool {
         self.upgraded == Some(version)
     }
 
-    /// Continues the journal under this version: records the state that the earlier entries led to. Gives the state as it was
-    /// before that record, as [`snapshot`](Self::snapshot) does; none where the journal is of this version.
+    /// Continues the journal under this version: records the state after the earlier entries. Returns the snapshot
+    /// of the state before that record; `None` if the journal is of this version already.
     pub fn upgrade(&mut self, now: Now) -> Option<Vec<u8>> {
         let from = self.earlier?;
         self.prepare_upgrade();
@@ -93,7 +93,7 @@ impl Kernel {
         Some(bytes)
     }
 
-    /// Brings what earlier versions left into the form of this one.
+    /// Converts the state of an earlier version to this version's form.
     pub(crate) fn prepare_upgrade(&mut self) {
         self.upgraded = self.earlier.take();
         let elapsed = self.clock.elapsed;
@@ -104,7 +104,7 @@ impl Kernel {
         self.sessions.adopt_fixed(guests);
     }
 
-    /// Records that the journal goes on under this version.
+    /// Records that the journal continues under this version.
     pub(crate) fn note_upgrade(&mut self, now: &Now, from: u64) {
         self.upgraded = None;
         self.advance(now);
@@ -116,10 +116,10 @@ impl Kernel {
     }
 }
 
-/// The state of version 8 in the form of this one. Texts for people, which version 8 kept, are no part of it.
+/// Converts a state of version 8 to the form of this one. It drops the texts for people, which version 8 kept.
 ///
 /// # Errors
-/// Where it is no state of that version.
+/// The value is not a state of version 8.
 pub(crate) fn from_version_8(state: &Value) -> Result<Value, FieldError> {
     let wrong = |at: &str| FieldError::new(format!("state.{at}"), "is not as version 8 writes it");
     let mut state = state.as_object().cloned().ok_or_else(|| wrong(""))?;
@@ -207,7 +207,7 @@ fn open_from_version_8(row: &Value) -> Option<Value> {
     Some(row.into())
 }
 
-/// Whether this kernel continues journals of a version.
+/// Whether this kernel continues journals of this version.
 pub(crate) fn is_earlier(version: u64) -> bool {
     EARLIER_VERSIONS.contains(&version)
 }

@@ -1,4 +1,4 @@
-//! Judging a log entry by entry, as far as its bodies are still there.
+//! Verifies a log entry by entry, as far as its bodies are present.
 
 use alloc::{
     boxed::Box,
@@ -27,27 +27,27 @@ use crate::{
     state::{CallId, Kernel},
 };
 
-/// How one entry of a log stands.
+/// The result for one entry of a verification.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EntryStatus {
-    /// It follows from its input and all that came before; these are the replies it releases.
+    /// The entry follows from its input and everything before it. These are the replies that it releases.
     Verified(Vec<(CallId, Outcome)>),
-    /// It is chained to the entry before, and nothing more can be told: its body, or one before it, was erased or pruned. The
-    /// end of the log must explain it: see [`LogVerifier::into_summary`].
+    /// The entry is chained to the one before; nothing more can be verified, because its body or an earlier one was
+    /// erased or pruned. [`LogVerifier::first_wrong`] tells at the end whether the log explains this.
     Opaque,
-    /// It is chained to the entry before. A version of the kernel before this one wrote it, and a kernel of that version
-    /// re-executes it.
+    /// The entry is chained to the one before. An earlier version of the kernel wrote it, and a kernel of that
+    /// version can re-execute it.
     NotReplayed,
-    /// It does not follow, and why.
+    /// The entry is wrong, for this reason.
     Invalid(String),
 }
 
-/// What is kept of one entry.
+/// The stored body of an entry, or the subjects of an erased one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StoredBody<'a> {
-    /// Its body, unless that was erased.
+    /// The body; `None` if it was erased.
     pub body: Option<&'a [u8]>,
-    /// Whom an erased body was about.
+    /// The subjects of an erased body.
     pub subjects: &'a [SubjectId],
 }
 
@@ -58,118 +58,124 @@ impl<'a> StoredBody<'a> {
     }
 }
 
-/// Re-executes a log whose bodies may be gone in part.
+/// Re-executes a log whose bodies may be partly erased, and judges each entry.
 ///
-/// From an erased or pruned body on, the state is unknown, and so what follows from it; a snapshot that began with a
-/// SNAPSHOT entry makes it known again, if a later one holds its digest. Give the entries to [`examine`](Self::examine) in order, from the first that is kept,
-/// and ask [`first_wrong`](Self::first_wrong) at the end: what is opaque is accepted only where an erasure that the log records
-/// explains it, and only a log whose last state is known is verified.
+/// After an erased or pruned body the state is unknown, and so are the results of later inputs. A snapshot that
+/// began with a SNAPSHOT entry makes the state known again, if a later entry has its digest. Pass the entries to
+/// [`examine`](Self::examine) in order, from the first that is stored, and call [`first_wrong`](Self::first_wrong)
+/// at the end: an opaque entry is accepted only if an erasure that the log records explains it, and a log is
+/// verified only if its last state is known.
 ///
 /// # What is proven
 ///
-/// - An entry that follows is, byte for byte, the one that this kernel writes for its input in that state.
-/// - An opaque entry, and one of an earlier version, stands in the chain that the next snapshot goes on from, of which the entry
-///   that ends the snapshot holds the digest. A body that is left is the one that its entry commits to, under the salt
-///   of somebody who is known at the end. (Where so many are known that their sets are too many to try, it is not proven to be.)
-///   A body that is gone was about somebody who was erased; how many went so is compared with what the erasure says, as far as
-///   the body of its outcome is there itself, and how many entries are about everybody else with what the last state says.
+/// - A verified entry is, byte for byte, the one that this kernel writes for its input in that state.
+/// - An opaque entry, and one of an earlier version, is part of the chain that the next snapshot continues, whose
+///   digest is in the entry that ends the snapshot. If its body is present, the entry commits to it under the salt of
+///   subjects that are known at the end. (If there are too many sets of known subjects to try, this is not proven.)
+///   If its body is gone, it was about an erased subject: the number of such entries is compared with the one in the
+///   erasure's outcome, if that body is present, and the number of entries about all other subjects with the last
+///   state.
 ///
 /// # What is not
 ///
-/// Everything that is needed to write a log stands in the log: whoever holds it whole can execute other inputs and get
-/// another log, which is as good as this one. So can whoever cuts off its end, or repeats or leaves out inputs where the rest
-/// follows all the same. Salts stand in bodies (as entropy) and in snapshots, so the same holds for opaque entries once
-/// somebody computes their commitments anew, the digest in the snapshot's entry among them. A log of an earlier version that
-/// does not go on under this one has no snapshot to be held against: its leaves are proven by their chain alone. And before
-/// the first entry of a log that was pruned nothing is known: until a snapshot comes, its entries are opaque without any
+/// The log contains everything that is needed to write it: whoever has all of it can execute other inputs and get
+/// another valid log. The same holds for cutting off the end, and for repeating or omitting inputs if the rest
+/// still follows. Salts are in bodies (as entropy) and in snapshots, so opaque entries can be replaced too by
+/// computing their commitments anew, including the digest in the snapshot's entry. A log of an earlier version that
+/// does not continue under this one has no snapshot to compare with: its leaves are proven by their chain only. In
+/// a pruned log nothing is known before the first entry: until a snapshot, its entries are opaque without an
 /// erasure, and only their chain is checked.
 ///
-/// Each of these leads to another [`head`](Self::head): compare it with one that was kept elsewhere, or with a signed checkpoint.
+/// Each of these changes the [`head`](Self::head): compare it with one that was kept elsewhere, or with a signed
+/// checkpoint.
 #[derive(Debug)]
 pub struct LogVerifier {
     tools: ToolReplay,
-    /// The kernel, while its state is known.
+    /// The replayed kernel, while its state is known.
     replay: Option<Replay>,
     first: u64,
     next: u64,
     previous: Option<Digest>,
-    /// The log's id, by its first entry.
+    /// The log's id, from its first entry.
     run: Option<[u8; 16]>,
-    /// While the entries are of an earlier version: which.
+    /// The earlier version that wrote the current entries, if one did.
     earlier: Option<Earlier>,
     follows: u64,
     opaque: u64,
     not_replayed: u64,
-    /// Bodies that are gone, by whom they were about.
+    /// Entries whose bodies are gone, by their subjects.
     blank: BTreeMap<Vec<SubjectId>, Blank>,
-    /// Bodies that are there and were not executed again, and that fit a salt which is to be somebody's at the end.
+    /// Entries with bodies that were not executed, by the salt with which they commit to the body. At the end it
+    /// must be the salt of known subjects.
     fitting: BTreeMap<[u8; 32], Fitting>,
-    /// Those among the newest such salts that are tried first.
+    /// The newest of these salts, which are tried first.
     recent: VecDeque<[u8; 32]>,
-    /// Bodies that are there, were not executed again, and fit no salt that could be guessed.
+    /// Entries with bodies that were not executed, for which no salt could be guessed.
     unproven: Vec<Unproven>,
-    /// What was known when the state became unknown, and whom one met since then.
+    /// The subjects and heap from when the state became unknown, with new subjects since.
     before: Option<Box<Before>>,
-    /// How many entries that follow are about each subject, or the kernel itself.
+    /// The number of verified entries about each subject, or about the kernel itself.
     about: BTreeMap<SubjectId, u64>,
-    /// Erasures: how many entries went with each subject.
+    /// The erased subjects, with the number of entries that the erasure reports for each.
     erased: BTreeMap<SubjectId, Option<u64>>,
-    /// The newest erasure that does not say who was erased, or whose own body is gone.
+    /// The newest erasure whose subject is unknown, because its outcome does not name it or has no body.
     erased_unnamed: Option<u64>,
     first_wrong: Option<(u64, String)>,
-    /// The snapshot that the log went on from, until the entry came that holds its digest.
+    /// The snapshot from which verification continued, until an entry with its digest is found.
     unvouched: Option<u64>,
 }
 
-/// An earlier version, which the log begins with.
+/// The earlier version that wrote the first entries of the log.
 #[derive(Debug)]
 struct Earlier {
     version: u64,
     config: Config,
 }
 
-/// Bodies that are gone and were about the same subjects.
+/// Entries whose bodies are gone and were about the same subjects.
 #[derive(Clone, Copy, Debug)]
 struct Blank {
     first: u64,
     count: u64,
-    /// The first since the newest erasure that does not say who was erased.
+    /// The first of them after the newest erasure whose subject is unknown.
     first_since: u64,
 }
 
-/// Bodies that were not executed again, whose entries commit to them with the same salt.
+/// Entries with bodies that were not executed, which commit to them with the same salt.
 #[derive(Debug)]
 struct Fitting {
     count: u64,
-    /// The first of them: whose salt it is.
+    /// The first of them, for finding the salt's subjects.
     first: Unproven,
 }
 
-/// Where salts are guessed from while the state is unknown. What comes of it counts only once the end of the log bears it out.
+/// The state from which salts are guessed while the current state is unknown. The guesses are checked at the end of
+/// the log.
 #[derive(Debug)]
 struct Before {
     subjects: Subjects,
     heap: Heap,
 }
 
-/// So many salts are tried for a body beside those of whom it is probably about.
+/// Salts that are tried for a body besides those of its likely subjects.
 const RECENT_SALTS_MAX: usize = 8;
 
-/// A body that was not executed again: that it is the one its entry commits to shows once somebody's salt is known.
+/// An entry with a body that was not executed. Whether it commits to that body can be checked once its salt is
+/// known.
 #[derive(Debug)]
 struct Unproven {
     seq: u64,
-    /// The commitment.
+    /// The entry's commitment to the body.
     request: [u8; 32],
     digest: Digest,
-    /// Whom it is probably about: its agent, whom the request names, and the owners of the objects that it names.
+    /// The likely subjects: the agent, those that the request names, and the owners of the objects that it names.
     agent: Text,
     names: Vec<Text>,
     objects: Vec<Handle>,
 }
 
 impl LogVerifier {
-    /// The examination of a log whose first kept entry has this `seq`.
+    /// A verifier for a log whose first stored entry has this `seq`.
     pub fn new(first: u64, tools: ToolReplay) -> LogVerifier {
         let replay = (first == 0).then(|| Replay::new(tools));
         LogVerifier {
@@ -196,7 +202,7 @@ impl LogVerifier {
         }
     }
 
-    /// Judges the next entry. `snapshot` is what was kept with it, if anything was.
+    /// Verifies the next entry. `snapshot` is the one that was stored with it, if any.
     pub fn examine(&mut self, leaf: &[u8], kept: StoredBody<'_>, snapshot: Option<&[u8]>) -> EntryStatus {
         let seq = self.next;
         let standing = match self.link(leaf) {
@@ -228,7 +234,7 @@ impl LogVerifier {
                 self.note_erasure(leaf, kept);
             }
             EntryStatus::Invalid(reason) => {
-                // What was executed is not what was recorded: from here on the state is unknown.
+                // The executed input is not the recorded one, so the state is unknown from here on.
                 self.replay = None;
                 self.first_wrong.get_or_insert((seq, reason.clone()));
             }
@@ -236,7 +242,7 @@ impl LogVerifier {
         standing
     }
 
-    /// Whether the entry is the next link of the chain.
+    /// Checks that the entry is the next one of the chain.
     fn link(&mut self, leaf: &[u8]) -> Result<(), String> {
         let entry = Entry::decode(leaf).map_err(|error| format!("it cannot be read: {error}"))?;
         if entry.seq != self.next {
@@ -289,7 +295,7 @@ impl LogVerifier {
         }
     }
 
-    /// From here on the state is unknown.
+    /// Records that the state is unknown from here on.
     fn lose_track(&mut self) {
         let kernel = self.replay.take().and_then(|replay| replay.finish().ok());
         if let Some(Kernel { subjects, heap, .. }) = kernel {
@@ -297,7 +303,7 @@ impl LogVerifier {
         }
     }
 
-    /// Goes on from the snapshot that came with an entry.
+    /// Continues from the snapshot that is stored with an entry.
     fn resume(&mut self, bytes: &[u8], leaf: &[u8], body: &[u8]) -> EntryStatus {
         self.before = None;
         match resume(bytes, self.tools, leaf, body) {
@@ -311,7 +317,7 @@ impl LogVerifier {
         }
     }
 
-    /// Looks at the genesis: of which version the log begins.
+    /// Examines the genesis for the version that began the log. `None` if that is this version.
     fn begin(&mut self, leaf: &[u8], kept: StoredBody<'_>) -> Option<EntryStatus> {
         let Some(body) = kept.body else {
             return Some(EntryStatus::Invalid("the genesis has no body: it is never erased".into()));
@@ -336,7 +342,7 @@ impl LogVerifier {
         }
     }
 
-    /// An entry that an earlier version wrote, or the record by which the log goes on under this one.
+    /// Examines an entry of an earlier version, or the record with which the log continues under this one.
     fn of_earlier_version(
         &mut self,
         leaf: &[u8],
@@ -360,15 +366,15 @@ impl LogVerifier {
         }
         match snapshot {
             Some(bytes) => self.resume(bytes, leaf, body),
-            // An erasure since then took the snapshot along.
+            // A later erasure has deleted the snapshot.
             None => EntryStatus::Opaque,
         }
     }
 
-    /// Looks at an entry that is not executed again.
+    /// Checks an entry that is not executed.
     ///
     /// # Errors
-    /// What cannot be so, whatever the state was.
+    /// Why the entry is wrong in any state.
     fn look_at(
         &mut self,
         leaf: &[u8],
@@ -399,7 +405,7 @@ impl LogVerifier {
                 }
             }
         }
-        // Who opens a session, holds a capability or has a budget.
+        // The names that requests contain of agents with sessions, capabilities or budgets.
         let mut names = Vec::new();
         let mut objects = Vec::new();
         if let Input::Dispatch { asked, .. } = &input {
@@ -445,7 +451,7 @@ impl LogVerifier {
         }
     }
 
-    /// A salt with which an entry commits to its body, of those that can be guessed. A log has many entries and few salts.
+    /// Guesses the salt with which an entry commits to its body. A log has many entries and few salts.
     fn guess(&mut self, unproven: &Unproven, body: &Value) -> Option<[u8; 32]> {
         if let Some(salt) = self.recent.iter().find(|salt| unproven.fits(salt)) {
             return Some(*salt);
@@ -463,7 +469,8 @@ impl LogVerifier {
         Some(salt)
     }
 
-    /// Takes note of an erasure. One whose own state a later erasure took along is believed as far as its body is there.
+    /// Stores the facts of an erasure. If the state before it is unknown, its body is trusted as far as it is
+    /// present.
     fn note_erasure(&mut self, leaf: &[u8], kept: StoredBody<'_>) {
         let Ok(entry) = Entry::decode(leaf) else { return };
         let ended = entry.kind == Kind::Outcome && entry.code == 0 && entry.decision == Decision::Permit;
@@ -481,7 +488,7 @@ impl LogVerifier {
         }
     }
 
-    /// What is wrong with the log as a whole, beside single entries: the first entry that is concerned, and why.
+    /// A fault of the log as a whole: the first entry that is concerned, and the reason.
     fn unexplained(&self) -> Option<(u64, String)> {
         if let Some(seq) = self.unvouched {
             return Some((seq, "no entry holds the digest of the snapshot that the log goes on from".into()));
@@ -498,7 +505,7 @@ impl LogVerifier {
         let was_erased = kernel.map(|kernel| kernel.subjects.erasure_outcome());
         let mut unexplained: Option<u64> = None;
         for (subjects, blank) in &self.blank {
-            // The state tells who was erased, whatever is said elsewhere.
+            // If the state is known, it alone tells who was erased.
             let seq = match &was_erased {
                 Some(was_erased) => {
                     Some(blank.first).filter(|_| !subjects.iter().any(|subject| was_erased(*subject)))
@@ -521,7 +528,7 @@ impl LogVerifier {
             return Some((seq, "its body is gone, and nobody whom it is about was erased".to_string()));
         }
         for (subject, (seq, count)) in &gone {
-            // Of whoever was erased every entry is gone, and no other.
+            // All entries about an erased subject must be gone, and no others.
             if let Some(Some(entries)) = self.erased.get(subject)
                 && self.first == 0
                 && count != entries
@@ -532,10 +539,10 @@ impl LogVerifier {
                 return Some((*seq, reason));
             }
         }
-        // What an erasure that is not over yet takes along may be there or not.
+        // While an erasure is pending, the bodies about its subject may be present or not.
         let kernel = kernel.filter(|_| pending.is_empty())?;
         let mut about = self.about.clone();
-        // An earlier version did not count.
+        // Entries of an earlier version were not counted.
         let mut all_told = self.first == 0 && self.not_replayed == 0;
         let fitting = self.fitting.iter().map(|(salt, fitting)| {
             let found = fitting.first.find(kernel, |tried| tried == salt);
@@ -557,7 +564,7 @@ impl LogVerifier {
             return Some((seq, "the body is not the one that the entry commits to".to_string()));
         }
         self.blank.iter().for_each(|(subjects, blank)| count(&mut about, subjects, blank.count));
-        // Nor is a body gone about anybody else.
+        // No body about any other subject may be gone.
         let miscounted = kernel
             .subjects
             .counted()
@@ -569,32 +576,32 @@ impl LogVerifier {
         Some((self.next.saturating_sub(1), reason))
     }
 
-    /// Whether the state is unknown, so that a snapshot which came with the next entry would make it known again.
+    /// Whether the state is unknown, so that a snapshot with the next entry would make it known again.
     pub const fn wants_snapshot(&self) -> bool {
         self.replay.is_none()
     }
 
-    /// How many entries there are with those examined.
+    /// The number of entries up to the newest one examined.
     pub const fn entries(&self) -> u64 {
         self.next
     }
 
-    /// The leaf hash of the last entry examined.
+    /// The leaf hash of the newest entry examined.
     pub const fn head(&self) -> Option<Digest> {
         self.previous
     }
 
-    /// How many entries follow.
+    /// The number of verified entries.
     pub const fn follows(&self) -> u64 {
         self.follows
     }
 
-    /// How many entries are opaque.
+    /// The number of opaque entries.
     pub const fn opaque(&self) -> u64 {
         self.opaque
     }
 
-    /// How many entries an earlier version of the kernel wrote.
+    /// The number of entries that an earlier version of the kernel wrote.
     pub const fn not_replayed(&self) -> u64 {
         self.not_replayed
     }
@@ -604,14 +611,14 @@ impl LogVerifier {
         self.first == 0 && self.opaque == 0 && self.not_replayed == 0
     }
 
-    /// The first entry that is wrong, and why. Ask at the end of the log: only then it is known whether what is opaque has an
-    /// explanation.
+    /// The first entry that is wrong, and why. Call it at the end of the log: only then it is known whether the
+    /// opaque entries are explained.
     pub fn first_wrong(&self) -> Option<(u64, String)> {
         self.first_wrong.clone().or_else(|| self.unexplained())
     }
 
-    /// What it came to: `entries`, `follows`, `opaque`, `not_replayed`, and `head` and `state` as digests, where these are
-    /// known.
+    /// A summary of the verification: `entries`, `follows`, `opaque`, `not_replayed`, and `head` and `state` as
+    /// digests if they are known.
     pub fn into_summary(self) -> Value {
         let (entries, follows, opaque, head) = (self.next, self.follows, self.opaque, self.previous);
         let not_replayed = self.not_replayed;
@@ -623,14 +630,14 @@ impl LogVerifier {
         }
     }
 
-    /// The kernel as it was after the last entry, while that is known.
+    /// The replayed kernel after the last entry, if its state is known.
     pub fn into_replay(self) -> Option<Replay> {
         self.replay
     }
 }
 
 impl Unproven {
-    /// Sets of whom it is probably about; nobody is the kernel itself.
+    /// The likely sets of its subjects; an empty set means the kernel itself.
     fn likely(&self, subjects: &Subjects, heap: &Heap) -> [Vec<Text>; 6] {
         let owners = self.objects.iter().filter_map(|handle| subjects.of_object(heap, *handle).cloned());
         let owners: Vec<Text> = owners.collect();
@@ -650,30 +657,30 @@ impl Unproven {
         ak_audit::commitment(salt, self.digest.as_bytes()) == self.request
     }
 
-    /// Whose the salt is that `fits` takes.
+    /// The subjects whose salt `fits` accepts.
     fn find(&self, kernel: &Kernel, fits: impl Fn(&[u8; 32]) -> bool) -> Found {
         kernel.subjects.find_salt(&self.likely(&kernel.subjects, &kernel.heap), fits)
     }
 }
 
-/// Counts so many more entries for each of these subjects; for the kernel itself where there are none.
+/// Adds `times` entries to the count of each subject; to the kernel's if there are none.
 fn count(about: &mut BTreeMap<SubjectId, u64>, subjects: &[SubjectId], times: u64) {
     for subject in if subjects.is_empty() { &[0] } else { subjects } {
         *about.entry(*subject).or_default() += times;
     }
 }
 
-/// Whom erasures are about that have begun and are not over.
+/// The subjects of pending erasures.
 fn erasing(kernel: &Kernel) -> Vec<SubjectId> {
     let erasures = kernel.pending.values().filter_map(PendingEffect::erasing);
     erasures.filter_map(|work| work.erasing().map(|(subject, ..)| subject)).collect()
 }
 
-/// What the journal holds was within the kernel's limits when it was written.
+/// Journalled bodies were within the kernel's limits when they were written.
 const JOURNALLED: Limits =
     Limits { depth_max: 1024, bytes_max: usize::MAX, members_max: usize::MAX, values_max: usize::MAX };
 
-/// Whether a genesis entry commits to its body and has the id that comes of it: all that needs is the body's own entropy.
+/// Whether a genesis entry commits to its body and has the id that follows from the body's entropy.
 fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
     let entropy =
         Fields::new("genesis", body).ok().and_then(|mut fields| fields.optional_bytes("entropy").ok()?);
@@ -682,8 +689,8 @@ fn commits_to_genesis(entry: &Entry<'_>, body: &Value) -> bool {
     commitment == entry.request && derive(&entropy, "run", "").starts_with(&entry.run)
 }
 
-/// A replay from a snapshot, once the entry that it began with follows from it. The bytes must be the ones that the kernel
-/// itself writes.
+/// Replays from a snapshot, after checking that the entry with which it began follows, and that the bytes are those
+/// that the kernel itself would write.
 fn resume(
     bytes: &[u8],
     tools: ToolReplay,
@@ -698,7 +705,7 @@ fn resume(
     Ok((replay, followed))
 }
 
-/// Whether these bytes are the snapshot of the state before an entry with which one begins.
+/// Checks that the bytes are the snapshot of the state before an entry with which a snapshot begins.
 fn belongs(bytes: &[u8], leaf: &[u8], replay: &Replay) -> Result<(), String> {
     let begins = Entry::decode(leaf).is_ok_and(|entry| {
         [Operation::Snapshot, Operation::Upgrade].map(Operation::number).contains(&entry.operation)
@@ -734,7 +741,7 @@ mod tests {
         Now::steady(Time::from_micros(1_700_000_000_000_000 + number * 50_000), entropy)
     }
 
-    /// A log in which alice is met first, and then others, again and again.
+    /// A log with one record about alice near its start, and records about other subjects throughout.
     fn log() -> Vec<Record> {
         let mut kernel = Kernel::new(now(0), Config::default());
         let note = |subject: &str| {

@@ -1,4 +1,4 @@
-//! The kernel's state, who asks, and what leaves it.
+//! The kernel's state, the caller of a request, and the recording of inputs.
 
 use alloc::{
     boxed::Box,
@@ -42,7 +42,7 @@ use crate::{
     tools::registry::Toolbox,
 };
 
-/// Names one request until its reply.
+/// Identifies a request until its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub(crate) u64);
 
@@ -53,55 +53,57 @@ impl CallId {
     }
 }
 
-/// Who makes a request.
+/// The caller of a request.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub(crate) session: SessionId,
     /// The session's agent.
     pub(crate) account: AgentId,
-    /// The running tool that asks for it, on the session's behalf.
+    /// The running tool that sends the request on the session's behalf.
     pub(crate) within: Option<Ticket>,
-    /// That tool, and those that called it.
+    /// That tool and those that called it, the innermost last.
     pub(crate) tools: CallStack,
-    /// What that tool has left.
+    /// The fuel that the tool has left.
     pub(crate) fuel_left: u64,
-    /// By which host call it asks.
+    /// The host call by which the tool sends the request.
     pub(crate) host_call: Option<HostOperation>,
 }
 
 impl Caller {
-    /// A session for itself.
+    /// A session that sends a request itself.
     pub(crate) const fn new(session: SessionId, account: AgentId) -> Caller {
         Caller { session, account, within: None, tools: Vec::new(), fuel_left: 0, host_call: None }
     }
 
-    /// Whether the owner asks, and not a tool that the owner called: that is nobody but the agent `main`.
+    /// Whether the owner sends the request itself. A tool run by the owner does not get owner rights: it acts as
+    /// the agent `main`.
     pub(crate) const fn is_owner(&self) -> bool {
         self.account.is_main() && self.within.is_none()
     }
 }
 
-/// What leaves the kernel, after the record that decided it was committed.
+/// An output of the kernel, available once its record is committed: a reply, an effect, or the answer to a step.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// A request is answered.
+    /// The reply to a request.
     Reply(CallId, Outcome),
-    /// The host shall perform this and say how it ended.
+    /// An effect to perform. The host reports its end with [`Kernel::complete`].
     Perform(Ticket, Effect),
-    /// The answer to a step of an effect under way.
+    /// The answer to a step of a pending effect.
     Resume(Ticket, StepAnswer),
 }
 
-/// The Authority Kernel: a deterministic state machine.
+/// The Authority Kernel: a deterministic state machine that decides on requests and produces records and outputs.
 ///
-/// Call order: after every input take all records with [`poll_record`](Self::poll_record), make them durable, say so with
-/// [`committed`](Self::committed), and only then take the outputs with [`poll_output`](Self::poll_output).
+/// Call order: after every input take all records with [`poll_record`](Self::poll_record), make them durable,
+/// confirm this with [`committed`](Self::committed), and only then take the outputs with
+/// [`poll_output`](Self::poll_output).
 #[derive(Debug)]
 pub struct Kernel {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) policy: Policy,
-    /// The files of this machine that the policy in force was read from.
+    /// The files on this machine that the policy in force was read from.
     pub(crate) policy_files: Vec<Text>,
     pub(crate) grants: GrantTable,
     pub(crate) agents: Agents,
@@ -117,33 +119,34 @@ pub struct Kernel {
     pub(crate) records: VecDeque<Record>,
     pub(crate) committed: Option<u64>,
     pub(crate) outputs: VecDeque<(u64, Output)>,
-    /// Units of work that the input has taken so far.
+    /// Units of work on the heap that the current input has used so far.
     pub(crate) work: u64,
-    /// What is left for the decisions on it.
+    /// The steps that are left for decisions on the current input.
     pub(crate) steps: Steps,
-    /// What was worked out beforehand of the request that is being decided on.
+    /// What was computed in advance from the request that is being decided on.
     pub(crate) prepared: Prepared,
-    /// What an earlier version decided about the input that is executed, while a journal of that version is continued.
+    /// The earlier version's decision on the current input, while the journal of that version is executed.
     pub(crate) recorded: Option<EarlierDecision>,
-    /// The version that the state comes from, until the journal goes on under this one.
+    /// The version of the journal that is executed, until it continues under this version.
     pub(crate) earlier: Option<u64>,
-    /// The version that the state was brought into this one's form from, until that is recorded.
+    /// The version from which the state was converted, until that is recorded.
     pub(crate) upgraded: Option<u64>,
-    /// The newest snapshot that has begun, until it is ended. What comes does not depend on it but for its end.
+    /// The newest snapshot that has begun and not ended. Only the record of its end depends on it.
     pub(crate) begun: Option<SnapshotBegun>,
 }
 
-/// A snapshot that has begun and is not kept yet.
+/// A snapshot that has begun and is not stored yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotBegun {
-    /// The entry that it belongs to.
+    /// The `seq` of the entry that it belongs to.
     pub(crate) seq: u64,
-    /// The digest of the state before that entry, where the kernel is replayed. Whoever makes the snapshot brings it.
+    /// The digest of the state before that entry, if the kernel replays it. Otherwise the maker of the snapshot
+    /// provides it.
     pub(crate) state: Option<Digest>,
 }
 
 impl Kernel {
-    /// A kernel that knows of nothing but these.
+    /// A kernel without agents, sessions, objects and tools.
     pub(crate) fn empty(
         config: Config,
         chain: Chain,
@@ -189,12 +192,12 @@ impl Kernel {
         self.chain.head()
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn entries(&self) -> u64 {
         self.chain.next_seq()
     }
 
-    /// The id of the log, made with it.
+    /// The id of the log, derived from the entropy of the genesis entry.
     pub const fn run(&self) -> [u8; 16] {
         *self.chain.run()
     }
@@ -204,9 +207,9 @@ impl Kernel {
         self.records.iter()
     }
 
-    /// A meter for what one request may do to the heap.
+    /// A meter for the heap work of one request.
     pub(crate) fn meter(&self) -> Work {
-        // What an earlier version did was within its own limits.
+        // An earlier version has enforced its own limits.
         if self.recorded.is_some() { Work::unlimited() } else { Work::new(REQUEST_WORK) }
     }
 
@@ -219,7 +222,7 @@ impl Kernel {
         }
     }
 
-    /// The gate for a caller: a session for itself, or a tool on its behalf.
+    /// The gate for a caller: a session itself, or a tool on its behalf.
     pub(crate) fn gate_of(&mut self, caller: &Caller, agent: Text) -> Gate<'_> {
         let (tools, host_call) = (caller.tools.clone(), caller.host_call);
         Gate { owner: caller.is_owner(), tools, host_call, ..self.gate(caller.account, agent) }
@@ -242,12 +245,12 @@ impl Kernel {
             trace_id: trace_id(&self.chain),
             recorded: self.recorded.as_ref(),
             prepared: &self.prepared,
-            // What an earlier version decided was within its own limits.
+            // An earlier version has enforced its own limits.
             steps: self.recorded.is_none().then_some(&self.steps),
         }
     }
 
-    /// What whoever asked is shown of a failure. The last denial is kept.
+    /// Removes from a failure what the caller must not learn, and stores the denial as the agent's last one.
     pub(crate) fn redact_for_caller(&mut self, caller: &Caller, mut failure: Failure) -> Failure {
         let full = caller.is_owner() || self.policy.denial_detail_full();
         let Some(denial) = failure.denial.take() else {
@@ -268,12 +271,12 @@ impl Kernel {
         failure
     }
 
-    /// Moves both clocks on.
+    /// Advances both clocks.
     pub(crate) fn advance(&mut self, now: &Now) {
         self.clock = self.clock.after(now);
     }
 
-    /// Records that the wall clock stepped, where it did.
+    /// Records a step of the wall clock, if it stepped.
     pub(crate) fn record_clock_step(&mut self, now: &Now) {
         if self.clock.step_us(now).unsigned_abs() > CLOCK_STEP_US_MAX {
             self.clock_stepped(now);
@@ -306,7 +309,7 @@ impl Kernel {
         }
     }
 
-    /// Records an input that is about these subjects.
+    /// Records an input about these subjects.
     pub(crate) fn record(
         &mut self,
         now: &Now,
@@ -327,7 +330,7 @@ impl Kernel {
         about: RecordSubjects,
         details: Value,
     ) {
-        // Whoever was erased by this very input leaves no trace in what can be read.
+        // A subject that this input erased must not appear in the readable entry.
         let names = about
             .names
             .iter()
@@ -338,7 +341,7 @@ impl Kernel {
         let view = View::new(self.chain.next_seq(), self.clock.wall, &facts, &names, details, message);
         self.history.push(view);
         if let Some(recorded) = &self.recorded {
-            // The entry stands already, as the version that wrote it made it.
+            // The entry exists already, as the version that wrote it made it.
             self.chain.follow(recorded.hash);
             return;
         }
@@ -347,7 +350,8 @@ impl Kernel {
         self.records.push_back(record);
     }
 
-    /// Takes from an agent's rates what the newest record took, of a request or of none.
+    /// Takes the newest record from the rates of an agent: its bytes and work, `requests` requests, and a refusal
+    /// if `refused`.
     pub(crate) fn charge_newest(&mut self, account: AgentId, requests: u64, refused: bool) {
         let bytes = |record: &Record| record.leaf.len().saturating_add(record.body.len());
         let bytes = self.records.back().map_or(0, bytes);
@@ -357,7 +361,7 @@ impl Kernel {
         self.charge_admission(account, [requests, u64::from(refused), bytes as u64, work]);
     }
 
-    /// What the heap has forgotten with its newest change needs no subject.
+    /// Removes the subjects of objects whose tombstones the newest change of the heap dropped.
     pub(crate) fn forget_subjects_of_forgotten(&mut self) {
         for handle in self.heap.dropped_tombstones() {
             self.subjects.forget_object(*handle);
@@ -365,14 +369,14 @@ impl Kernel {
     }
 }
 
-/// Names the next entry: run and `seq`.
+/// Identifies the next entry: the first 4 bytes of the run id, and its `seq`.
 fn trace_id(chain: &Chain) -> String {
     let [a, b, c, d, ..] = chain.run();
     format!("{}-{}", hex::encode([*a, *b, *c, *d]), chain.next_seq())
 }
 
 impl PendingEffect {
-    /// The caller that it is for.
+    /// The caller that the effect is for.
     pub(crate) fn caller(&self) -> Caller {
         Caller { within: self.within, tools: self.tools.clone(), ..Caller::new(self.session, self.account) }
     }

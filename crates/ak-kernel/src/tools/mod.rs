@@ -1,4 +1,4 @@
-//! Registered tools, and one run of a tool.
+//! The registered tools, and one run of a tool.
 
 pub(crate) mod registry;
 pub(crate) mod run;

@@ -35,14 +35,14 @@ pub(crate) struct Toolbox {
     tools_max: u64,
 }
 
-/// A tool and all that was registered with it.
+/// A registered tool with its needs, environment and module.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) tool: Tool,
     pub(crate) needs: Arc<ToolPermissions>,
-    /// The variables of the environment that its manifest lists, those that there are.
+    /// The environment variables that its manifest lists, if they are set.
     pub(crate) env: Vec<(Text, Text)>,
-    /// As it came, for snapshots.
+    /// The module's bytes, for snapshots.
     module: Arc<[u8]>,
 }
 
@@ -51,12 +51,12 @@ impl Toolbox {
         Toolbox { tools: BTreeMap::new(), tools_max: config.tools_max }
     }
 
-    /// The tools that are shipped with the kernel.
+    /// The tools that come with the kernel.
     pub(crate) fn with_builtin(config: &Config) -> Toolbox {
         let mut toolbox = Toolbox::empty(config);
         for (manifest, module) in builtin() {
             let module: Arc<[u8]> = module.into();
-            // Their own tests keep them loadable; were one not, calls of it would say that it is not registered.
+            // Tests ensure that these tools load. If one did not, calls of it would fail with NOT_FOUND.
             let tool = Manifest::parse(manifest).map_err(|error| error.to_string());
             if let Ok(tool) = tool.and_then(|manifest| fit(manifest, module.clone())) {
                 let _ = toolbox.register(tool, module, Vec::new());
@@ -65,7 +65,8 @@ impl Toolbox {
         toolbox
     }
 
-    /// Whether a name is that of another tool, which comes with the kernel: a policy that permits that one means it.
+    /// Whether the name belongs to a different tool that comes with the kernel. A policy that permits that name
+    /// means that tool.
     pub(crate) fn is_taken(name: &str, module: &[u8]) -> bool {
         let is_it = |shipped: &str| Manifest::parse(shipped).is_ok_and(|shipped| shipped.name == name);
         builtin().into_iter().any(|(shipped, own)| *own != *module && is_it(shipped))
@@ -74,8 +75,8 @@ impl Toolbox {
     /// Registers a tool, or replaces the one with the same name and version.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a module that is not the manifest's or not fit to run, a need that is not understood, or an
-    /// environment that is too long; QUOTA.
+    /// INVALID_ARGUMENT for a need that is not accepted, or an environment that is too long; QUOTA if there are too
+    /// many tools.
     pub(crate) fn register(
         &mut self,
         tool: Tool,
@@ -99,7 +100,7 @@ impl Toolbox {
         self.tools.get(&key).map(|registered| &registered.tool).ok_or_else(|| refuse("it is gone"))
     }
 
-    /// The tool with this name, of this version or else the newest registered under the name.
+    /// The tool with this name and version, or the highest registered version if none is given.
     pub(crate) fn find(&self, wanted: &CanonicalTool) -> Option<&Registered> {
         let name = Text::from(wanted.name());
         match wanted.version() {
@@ -113,7 +114,7 @@ impl Toolbox {
         }
     }
 
-    /// The registered tools as people read them.
+    /// The list of registered tools, for a reply.
     pub(crate) fn to_value(&self) -> Value {
         let rows = self.tools.values().map(|Registered { tool, .. }| {
             object! { "manifest": tool.manifest().to_value(), "digest": format!("{}", tool.digest()) }
@@ -121,7 +122,7 @@ impl Toolbox {
         object! { "tools": rows.collect::<Vec<Value>>() }
     }
 
-    /// Everything, the modules too.
+    /// The registered tools with their modules, for a snapshot.
     pub(crate) fn state(&self) -> Value {
         let rows = self.tools.values().map(|Registered { tool, env, module, .. }| {
             let env: Object = env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -148,7 +149,7 @@ impl Toolbox {
     }
 }
 
-/// The tool that a manifest and a module make, or why there is none.
+/// Makes a tool of a manifest and a module, or returns the reason for which it is refused.
 pub(crate) fn checked(value: &Value, module: Arc<[u8]>) -> Result<Tool, String> {
     if value.json_len() > MANIFEST_BYTES_MAX {
         return Err(format!("the tool's manifest is longer than {MANIFEST_BYTES_MAX} bytes"));
@@ -162,7 +163,7 @@ fn fit(manifest: Manifest, module: Arc<[u8]>) -> Result<Tool, String> {
         .map_err(|error| format!("the tool is refused: {error}"))
 }
 
-/// A manifest as a request holds it: TOML text, or the same as an object.
+/// Parses the manifest of a request: TOML text, or the same content as an object.
 pub(crate) fn manifest(value: &Value) -> Result<Manifest, ManifestError> {
     match value.as_str() {
         Some(text) => Manifest::parse(text),

@@ -1,4 +1,4 @@
-//! One run of a tool, as hosts, the image and replay drive it.
+//! One run of a tool, as host, image and replay drive it.
 
 use alloc::{boxed::Box, format, string::String};
 
@@ -12,13 +12,14 @@ use crate::api::{
     tool_request::ToolRequest,
 };
 
-/// How much of a tool's log is recorded, the end of it, in bytes.
+/// Bytes of a tool's log that are recorded, from its end.
 pub const TOOL_LOG_BYTES_MAX: usize = 4 << 10;
 
-/// How much fuel a tool uses between two looks around.
+/// Fuel that a tool uses in one slice; between slices its driver can check the time.
 const SLICE_FUEL: u64 = 1_000_000;
 
-/// A tool that runs. Pure: the same tool, input, limits and replies ask the same and give the same completion everywhere.
+/// A running tool, as a deterministic state machine: the same tool, input, limits and replies give the same host
+/// calls and the same completion everywhere.
 ///
 /// ```
 /// use ak_kernel::ak_json::object;
@@ -60,19 +61,19 @@ impl core::fmt::Debug for Guest {
     }
 }
 
-/// What a step of a tool came to.
+/// The result of one step of a running tool.
 #[derive(Debug)]
 pub enum ToolStep {
-    /// It has used up a slice of its fuel, and wants to go on.
+    /// A slice of fuel is used up; call `step` again to continue.
     Yields,
-    /// It waits for the outcome of this: [`ToolRun::reply`].
+    /// The tool waits for the outcome of this host call: pass it to [`ToolRun::reply`].
     Asks(ToolRequest),
-    /// It is over.
+    /// The run has ended.
     Ends(Completion),
 }
 
 impl ToolRun {
-    /// Starts one call. `env` is the environment of a WASI command.
+    /// Starts one call of a tool. `env` is the environment of a WASI command.
     pub fn start(tool: &Tool, input: &Value, limits: RunLimits, env: &[(Text, Text)]) -> ToolRun {
         let name = tool.manifest().name.clone();
         let env = env.iter().map(|(name, value)| (&**name, &**value));
@@ -83,7 +84,8 @@ impl ToolRun {
         ToolRun { tool: name, state, called: false }
     }
 
-    /// Runs it for a slice of its fuel, or to the next thing that it asks for. Once it has ended it stays so.
+    /// Runs the tool for a slice of fuel, or until its next host call. After the end it returns the same completion
+    /// again.
     pub fn step(&mut self) -> ToolStep {
         let run = match &mut self.state {
             State::Running(Guest(run)) => run,
@@ -95,7 +97,7 @@ impl ToolRun {
                 self.called = call.operation == HostOperation::Call;
                 match ToolRequest::of(call, run.fuel_left()) {
                     Ok(request) => return ToolStep::Asks(request),
-                    // What makes no sense is nobody else's business.
+                    // A malformed host call is answered here and not recorded.
                     Err(failure) => self.reply(&Err(failure)),
                 }
                 return ToolStep::Yields;
@@ -109,12 +111,12 @@ impl ToolRun {
         ToolStep::Ends(completion)
     }
 
-    /// Gives it the outcome of what it asked for.
+    /// Passes the tool the outcome of its host call.
     pub fn reply(&mut self, outcome: &Outcome) {
         let State::Running(Guest(run)) = &mut self.state else { return };
         let reply = outcome.as_ref().map(Reply::to_value).map_err(Failure::to_tool_value);
         if core::mem::take(&mut self.called) {
-            // A tool that it called has used up its fuel.
+            // The fuel that a called tool used is charged to this run.
             let said = reply.as_ref().unwrap_or_else(|error| error.get("context").unwrap_or(&Value::Null));
             run.charge(said.get(FUEL).and_then(Value::as_u64).unwrap_or(0));
         }
@@ -123,7 +125,7 @@ impl ToolRun {
         }
     }
 
-    /// How it ends when it is given up before its own end.
+    /// The completion of a run that is stopped before its end.
     pub fn give_up(&self, code: Code, reason: &str) -> Completion {
         let spent = match &self.state {
             State::Running(Guest(run)) => run.fuel(),
@@ -136,7 +138,7 @@ impl ToolRun {
 
 fn failed(tool: &str, error: &RunError) -> Completion {
     let message = format!("tool {tool}: {error}");
-    // That this machine is short of memory is no property of the tool.
+    // A lack of memory on this machine is not the tool's fault.
     let code = if error.failure == RunFailure::HostMemory { Code::Quota } else { Code::ToolFail };
     let log = (!error.log.is_empty()).then(|| end_of(&error.log));
     let spent = Spent { log, ..Spent::from(error.fuel) };
@@ -146,7 +148,7 @@ fn failed(tool: &str, error: &RunError) -> Completion {
 /// The end of a tool's log as text.
 fn end_of(log: &[u8]) -> Text {
     let end = log.get(log.len().saturating_sub(TOOL_LOG_BYTES_MAX)..).unwrap_or(log);
-    // A character that was cut begins with bytes that go on.
+    // A character that was cut off leaves continuation bytes at the start.
     let cut = end.iter().take_while(|byte| **byte & 0xc0 == 0x80).count();
     let whole = if end.len() == log.len() { end } else { end.get(cut..).unwrap_or(end) };
     Text::from(&*String::from_utf8_lossy(whole))

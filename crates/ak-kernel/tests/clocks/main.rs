@@ -1,5 +1,5 @@
-//! Two clocks: lifetimes, rates and deadlines run on elapsed time, whatever the wall clock says; calendar conditions use the
-//! wall clock.
+//! Two clocks: lifetimes, rates and deadlines use elapsed time, whatever the wall clock shows; calendar conditions
+//! use the wall clock.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod reboots;
@@ -30,13 +30,13 @@ const DAY: u64 = 24 * HOUR;
 struct World {
     kernel: Kernel,
     records: Vec<Record>,
-    /// With how many records there were before the record that belongs to it.
+    /// Each snapshot with the number of records before the one that it belongs to.
     snapshots: Vec<(usize, Vec<u8>)>,
     replies: BTreeMap<CallId, Outcome>,
     effects: Vec<Ticket>,
     /// True time since the start, in µs.
     true_us: u64,
-    /// By how much the wall clock is wrong.
+    /// Error of the wall clock, in µs.
     offset_us: i64,
     synchronised: bool,
     boot: u8,
@@ -49,7 +49,7 @@ struct World {
 enum Fate {
     Passed,
     Refused(Code),
-    /// It was turned away.
+    /// It was throttled.
     Unheard,
 }
 
@@ -76,7 +76,7 @@ impl World {
         world
     }
 
-    /// What the clocks say.
+    /// Reads the clocks.
     fn read(&mut self) -> Now {
         self.inputs += 1;
         let mut entropy = [0; 32];
@@ -150,7 +150,7 @@ impl World {
         self.stat_at(now, session, path)
     }
 
-    /// Reads so many bytes of a file.
+    /// Reads a file of this many bytes.
     fn fetch(&mut self, session: SessionId, path: &str, bytes: usize) -> Fate {
         let now = self.read();
         let request = Request::File(FileRequest::Read { path: path.into(), bytes_max: bytes as u64 });
@@ -169,7 +169,7 @@ impl World {
         fate(Ok(self.replies.remove(&call).expect("a reply")))
     }
 
-    /// How many requests of a kind that is always permitted are heard, of so many.
+    /// How many of `count` requests that are always permitted are admitted.
     fn flood(&mut self, session: SessionId, count: usize) -> usize {
         let now = self.read();
         (0..count)
@@ -181,13 +181,13 @@ impl World {
         let now = self.read();
         let at = self.records.len();
         let bytes = self.kernel.snapshot(now);
-        // A step of the wall clock is recorded before.
+        // A step of the wall clock is recorded first.
         let stepped = self.kernel.entries() as usize - at - 2;
         self.snapshots.push((at + stepped, bytes));
         self.settle();
     }
 
-    /// The process ends; the next one goes on from the newest snapshot, or from the genesis. Nothing is lost.
+    /// Restarts the process: it continues from the newest snapshot or from the genesis. Nothing is lost.
     fn restart(&mut self, from_genesis: bool) {
         let newest = self.snapshots.last().filter(|_| !from_genesis);
         let (mut replay, from) = match newest {
@@ -203,7 +203,7 @@ impl World {
         self.kernel = again;
     }
 
-    /// The machine is off for a while. Its wall clock is set by hand before it is synchronised.
+    /// Switches the machine off for a while. Its wall clock is set by hand before it is synchronised.
     fn reboot(&mut self, off_us: u64, offset_us: i64) {
         self.restart(false);
         self.wait(off_us);
@@ -217,7 +217,7 @@ impl World {
         (self.offset_us, self.synchronised) = (0, true);
     }
 
-    /// By how much the wall clock stepped, record for record. Every step has one.
+    /// The recorded steps of the wall clock. Every step has a record.
     fn steps(&self) -> Vec<i64> {
         let mut before: Option<Now> = None;
         let mut steps = Vec::new();
@@ -231,7 +231,7 @@ impl World {
                 synchronised: true,
                 entropy: [0; 32],
             };
-            // What arrives late says nothing.
+            // A late input moves no clock.
             let is_late = |before: Now| body.get("boot").is_none() && now.uptime_us < before.uptime_us;
             if before.is_some_and(is_late) {
                 continue;
@@ -240,7 +240,7 @@ impl World {
                 let by_wall = now.wall.as_micros() as i64 - before.wall.as_micros() as i64;
                 let step = by_wall - (now.uptime_us as i64 - before.uptime_us as i64);
                 let is_step = body.get("boot").is_none() && step.unsigned_abs() > CLOCK_STEP_US_MAX;
-                // The record of who was turned away may be the one that says so.
+                // A throttling record may be the one that shows the step.
                 let said = matches!(body.get("in").and_then(Value::as_str), Some("clock_step" | "throttled"));
                 assert!(said || !is_step, "{body}");
                 steps.extend(is_step.then_some(step));
@@ -252,7 +252,7 @@ impl World {
 }
 
 impl Drop for World {
-    /// Whatever happened, all of it follows from the journal.
+    /// Every run must replay from its journal.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.restart(true);

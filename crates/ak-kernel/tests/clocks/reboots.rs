@@ -23,7 +23,8 @@ fn the_first_input_of_a_boot_may_be_a_snapshot() {
 
 #[test]
 fn a_grant_ends_while_the_machine_is_off() {
-    // The wall clock at the end of the one boot, at the start of the next, and whether it is synchronised at once.
+    // The error of the wall clock at the end of the first boot and at the start of the next, and whether it is
+    // synchronised at once.
     let (ahead, back) = (DAY as i64, -(DAY as i64));
     for (before, after, at_once) in [
         (0, 0, false),
@@ -127,7 +128,7 @@ fn a_grant_that_begins_before_the_wall_clock_is_right_survives_its_correction() 
     assert_eq!(world.stat(other, "/cap/x"), Fate::Passed);
 }
 
-/// Between the reboots a use was made of which nobody can tell on which side of it the machine was off.
+/// Between the reboots a rate is used; it is unknown whether the machine was off before or after that.
 #[test]
 fn two_reboots_before_the_wall_clock_is_right_refill_no_rate_early() {
     for between in [0, 5 * (DAY as i64), -(DAY as i64)] {

@@ -1,4 +1,4 @@
-//! Within one boot: a wall clock that is wrong moves no lifetime, rate or deadline.
+//! Within one boot, a wrong wall clock changes no lifetime, rate or deadline.
 
 use ak_json::Value;
 use ak_kernel::{AdminRequest, CLOCK_STEP_US_MAX, Code, Config, PresentedCapability, Request};
@@ -96,7 +96,7 @@ fn an_input_that_arrives_late_moves_neither_clock() {
     assert_eq!(world.stat_at(late, worker, "/x"), Fate::Refused(Code::PolicyDeny), "noon is over");
     assert_eq!(world.stat(worker, "/x"), Fate::Refused(Code::PolicyDeny));
     assert_eq!(world.steps(), [], "no clock stepped");
-    // Nor where the clock did step meanwhile: once, not there and back again.
+    // The same if the clock stepped in between: that is one step, not two.
     let late = world.read();
     world.wait(1);
     world.offset_us = -(HOUR as i64);

@@ -1,4 +1,4 @@
-//! Journals of random runs, and random edits of them by somebody who can hash but knows no salt and no key.
+//! Journals of random runs, and random edits by an editor who can compute hashes but knows no salt and no key.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use ak_policy::budget::Dimension;
 
 use crate::support::{Machine, alloc, file_read, json, load, new, relay, tool, write};
 
-/// Where choices come from: bytes while there are any, and then a seed.
+/// Source of random choices: the given bytes first, then a generator with a seed.
 pub(crate) struct Dice<'b> {
     bytes: &'b [u8],
     seed: u64,
@@ -50,11 +50,11 @@ impl<'b> Dice<'b> {
     }
 }
 
-/// One entry as a stream carries it.
+/// One entry of an exported journal.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Piece {
     pub(crate) leaf: Vec<u8>,
-    /// Empty where it was erased.
+    /// Empty if it was erased.
     pub(crate) body: Vec<u8>,
     pub(crate) snapshot: Vec<u8>,
     pub(crate) subjects: Vec<u64>,
@@ -62,7 +62,7 @@ pub(crate) struct Piece {
 
 pub(crate) type Pieces = Vec<Piece>;
 
-/// The stream's bytes.
+/// Encodes the pieces as an exported journal.
 fn encode(pieces: &[Piece]) -> Vec<u8> {
     let mut out = Vec::from(export::MAGIC);
     for piece in pieces {
@@ -75,13 +75,13 @@ fn encode(pieces: &[Piece]) -> Vec<u8> {
     out
 }
 
-/// What an examination of a stream finds, as `ak replay` does it.
+/// The result of verifying an exported journal, as `ak replay` does it.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) wrong: Option<(u64, String)>,
     pub(crate) complete: bool,
     pub(crate) head: Option<Digest>,
-    /// Which entries follow from their inputs.
+    /// Which entries were verified.
     follows: Vec<bool>,
 }
 
@@ -109,21 +109,21 @@ pub(crate) fn report(pieces: &[Piece]) -> Report {
     Report { wrong, complete: examination.is_complete(), head: examination.head(), follows }
 }
 
-/// What came of an edit.
+/// The outcome of an edit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// Nothing was changed.
     Same,
-    /// The examination says what is wrong.
+    /// Verification reports a fault.
     Found,
-    /// What is left is as it was up to the first change, and from there on every entry is, byte for byte, what a kernel writes
-    /// for the input that stands there: the end was cut off, or inputs were repeated, left out or put in another order and
-    /// the chain was made anew. It is another log, and its head is not the one that was kept.
+    /// The entries before the first change are unchanged, and every later one is, byte for byte, what a kernel
+    /// writes for its input: the end was cut off, or inputs were repeated, omitted or reordered and the chain was
+    /// made anew. This is another valid log, and its head differs from the original's.
     Another,
-    /// A body more is gone in the name of somebody who was erased, and of that erasure itself the body is gone, which said how
-    /// many there were. All leaves are as they were.
+    /// One more body is gone under an erased subject, and the body of that erasure, with the number of erased
+    /// entries, is gone too. All leaves are unchanged.
     Uncounted,
-    /// Neither.
+    /// The edit was accepted without any of these.
     Accepted,
 }
 
@@ -302,7 +302,8 @@ pub(crate) fn journal(dice: &mut Dice<'_>) -> Pieces {
     pieces.collect()
 }
 
-/// Edits a journal, once or several times. `other` is the journal of another run, to take parts from. Says what was done.
+/// Edits a journal once or several times. `other` is the journal of another run, from which parts are taken.
+/// Returns a description of the edits.
 pub(crate) fn edit(dice: &mut Dice<'_>, pieces: &[Piece], other: &[Piece]) -> (Pieces, String) {
     let mut edited = pieces.to_vec();
     let mut done = Vec::new();
@@ -322,7 +323,7 @@ pub(crate) fn edit(dice: &mut Dice<'_>, pieces: &[Piece], other: &[Piece]) -> (P
     (edited, done.join(", "))
 }
 
-/// Gives entries the numbers and links that they need where they stand.
+/// Sets number and link of each entry according to its position.
 fn chain(pieces: &mut [Piece], first: usize) {
     let mut previous = match first.checked_sub(1).and_then(|before| pieces.get(before)) {
         Some(before) => ak_audit::leaf_hash(&before.leaf),
@@ -353,7 +354,7 @@ fn erase_outcome(piece: &Piece) -> bool {
     Entry::decode(&piece.leaf).is_ok_and(|entry| entry.operation == Operation::AuditErase.number())
 }
 
-/// The first entry that is concerned, and what was done to it.
+/// The index of the first changed entry, and a description of the change.
 fn edit_once(dice: &mut Dice<'_>, pieces: &mut Pieces, other: &[Piece]) -> (&'static str, usize) {
     let at = dice.below(pieces.len());
     let elsewhere = dice.below(pieces.len());
@@ -387,7 +388,7 @@ fn edit_once(dice: &mut Dice<'_>, pieces: &mut Pieces, other: &[Piece]) -> (&'st
         }
         8..=10 => (edit_body(dice, &mut pieces[at]), at),
         11 | 12 => {
-            // Blanked, perhaps in the name of somebody who was erased, perhaps with another decision.
+            // Removes a body, perhaps under an erased subject, perhaps with a changed decision.
             let erased: Vec<Vec<u64>> = pieces
                 .iter()
                 .filter(|piece| piece.body.is_empty())
@@ -440,7 +441,7 @@ fn edit_once(dice: &mut Dice<'_>, pieces: &mut Pieces, other: &[Piece]) -> (&'st
             }
         }
         14 => {
-            // The records of erasures go, and perhaps the numbers of what is gone.
+            // Removes the outcomes of erasures, and perhaps the subjects of erased bodies.
             let first = pieces.iter().position(erase_outcome);
             pieces.retain(|piece| !erase_outcome(piece));
             ("dropped the erasures", first.unwrap_or(at).min(pieces.len()))
@@ -509,7 +510,7 @@ const FIELDS: [&str; 16] = [
     "cap",
 ];
 
-/// Changes a field of a body: one of its own, or a member further down.
+/// Changes a member of a body, at the top or further down.
 fn edit_body(dice: &mut Dice<'_>, piece: &mut Piece) -> &'static str {
     let Ok(Value::Object(mut body)) = Value::parse(&piece.body, &Limits::default()) else { return "nothing" };
     let names: Vec<String> = body.iter().map(|(name, _)| name.to_string()).collect();

@@ -140,7 +140,7 @@ fn bytes_to_write_are_reserved_first() {
     machine.policy("[fs]\nwrite = [\"/data/**\"]");
     let worker = machine.agent("worker");
     machine.limit("worker", Dimension::Bytes, 20);
-    // The path counts as well.
+    // The path counts too.
     let written = |bytes: usize| {
         Request::File(FileRequest::Write { path: "/data/x".into(), data: vec![7; bytes].into() })
     };

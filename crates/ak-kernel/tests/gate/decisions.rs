@@ -34,7 +34,7 @@ fn object_owner_and_arguments_are_judged_in_one_decision() {
         let done = machine.call_as(worker, write(object, &patch(path), None));
         assert_eq!((foreseen, done.is_ok()), (passes, passes), "{path}");
     }
-    // A plain `when` permits what it says of somebody else's object, and nothing besides.
+    // A rule with `when` permits the named paths of another agent's object, and nothing else.
     machine.policy(&SECRETS_KEPT.replace("unless", "when").replace("/secret", "/open"));
     machine.call_as(worker, write(object, &patch("/open"), None)).unwrap();
     assert_eq!(failure(machine.call_as(worker, write(object, &patch("/secret"), None))).code, Code::NotFound);
@@ -145,7 +145,7 @@ fn a_module_that_the_policy_does_not_list_does_not_run() {
     assert_eq!(failure(machine.call_as(worker, asked)).code, Code::PolicyDeny);
 }
 
-/// The host reports where a link leads; the kernel trusts it in nothing else.
+/// The host reports the target of a link; the kernel trusts nothing else of the report.
 #[test]
 fn a_link_is_followed_only_beneath_its_root_and_judged_by_its_own_path() {
     let policy = "[[fs.allow]]\npath = \"/a/**\"\nread = true\nfollow = \"beneath\"\n[fs]\nread = [\"/b/**\", \"/a-beside/**\"]\ndeny = [\"/a/secret/**\"]";

@@ -10,7 +10,8 @@ use ak_policy::capability::{CapId, VerifiedToken};
 use crate::support::{Machine, failure, json, value};
 use crate::{answered, authorized, grant, http, redirect, resolved, used};
 
-/// A policy, an additional grant, and how many requests to `/pay/**` pass, made or reached by a redirect.
+/// Each row: a policy, an additional grant, and how many requests to `/pay/**` pass, made directly or reached by a
+/// redirect.
 const COUNTED: [(&str, Option<&str>, usize); 4] = [
     (
         "[[limit]]\nid = \"once\"\noperation = \"http.get\"\ntarget = \"https://a.example/pay/**\"\ncount = true\nmax = 1\nper = \"24h\"\n",
@@ -36,7 +37,7 @@ const COUNTED: [(&str, Option<&str>, usize); 4] = [
 fn a_redirect_is_charged_as_a_request() {
     for (counted, granted, passes) in COUNTED {
         let mut machine = Machine::new();
-        // What a limit counts may be permitted by a plain section.
+        // A request that a limit counts may be permitted by an ordinary section.
         let rest = if counted.starts_with("[[limit") {
             "[http]\nallow = [\"GET https://a.example/**\"]\n"
         } else {
@@ -95,12 +96,12 @@ unless.args."/body" = { type = "string" }
         resolved(machine, ticket, "93.184.216.34");
         ticket
     };
-    // To another origin the header does not go along, and without it the POST is not permitted.
+    // A redirect to another origin drops the header, and without it the POST is not permitted.
     let ticket = begin(&mut machine);
     let verdict = redirect(&mut machine, ticket, "POST", "https://www.b.example/x");
     assert!(matches!(verdict, StepAnswer::Abort(failure) if failure.code == Code::PolicyDeny));
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
-    // A 303 makes a GET of it, which has no body.
+    // A 303 turns it into a GET without a body.
     let ticket = begin(&mut machine);
     let StepAnswer::Follow(hop) = redirect(&mut machine, ticket, "GET", "https://b.example/x") else {
         panic!()
@@ -108,7 +109,7 @@ unless.args."/body" = { type = "string" }
     let HttpHop { method, headers, body, .. } = *hop;
     assert_eq!((&*method, headers, body), ("GET", vec![("Accept".into(), "x/y".into())], None));
     machine.complete(ticket, answered(1));
-    // To the same origin all of it goes along.
+    // A redirect to the same origin keeps everything.
     let ticket = begin(&mut machine);
     let StepAnswer::Follow(hop) = redirect(&mut machine, ticket, "POST", "https://www.a.example/y") else {
         panic!()
@@ -131,18 +132,18 @@ fn url_headers_and_body_of_every_send_are_charged() {
     resolved(&mut machine, ticket, "93.184.216.34");
     assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/y"), StepAnswer::Follow(_)));
     assert!(matches!(redirect(&mut machine, ticket, "POST", "https://a.example/z"), StepAnswer::Follow(_)));
-    // Three sendings and the longest answer are set aside: there is no room for a fourth.
+    // Three requests and the longest response are reserved: there is no room for a fourth request.
     let verdict = redirect(&mut machine, ticket, "POST", "https://a.example/w");
     assert!(matches!(verdict, StepAnswer::Abort(failure) if failure.code == Code::BudgetExceeded));
     machine.complete(ticket, Completion::failed(Code::Io, "stopped"));
     assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
-    // What did not leave the machine is not sent.
+    // A request that was not sent is not charged.
     let (_, ticket, _) = machine.effect(worker, http("GET", "https://a.example/x", &[], None));
     let (message, context) = ("no address".into(), Object::new());
     let spent = Spent { hops_sent: Some(0), ..Spent::default() };
     machine.complete(ticket, Completion::Failed { code: Code::Io, message, context, spent });
     assert_eq!(used(&mut machine, worker, Dimension::Bytes), 3 * size);
-    // Headers alone can be too much.
+    // Headers alone can exceed a budget.
     let huge = "v".repeat(5_000);
     let asked = http("GET", "https://a.example/x", &[("X-Long", &huge)], None);
     assert_eq!(failure(machine.call_as(worker, asked)).code, Code::BudgetExceeded);
@@ -213,7 +214,7 @@ fn every_hop_must_be_covered_by_the_presented_capability() {
     let capability = CapId::from_u64(u64::from_str_radix(text, 16).unwrap());
     let presented =
         PresentedCapability::new(VerifiedToken { capability, authority: [].into_iter().collect() }).unwrap();
-    // The owner may ask for both; what was presented covers one of them.
+    // The owner may send both requests; the presented capability covers one of them.
     for (to, passes) in [("https://a.example/r/2", true), ("https://a.example/pay", false)] {
         let asked = http("GET", "https://a.example/r/1", &[], None).presenting(presented.clone());
         let (_, ticket, _) = machine.effect(SessionId::OWNER, asked);

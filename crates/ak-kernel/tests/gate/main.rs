@@ -1,4 +1,5 @@
-//! The gate: everything that leaves the host or changes state is decided with the arguments that are really used, and charged.
+//! The gate: everything that leaves the host or changes state is decided with the arguments that are really used,
+//! and charged.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod agents;

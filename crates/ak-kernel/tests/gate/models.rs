@@ -69,7 +69,7 @@ fn a_resend_is_charged() {
     machine.replayed();
 }
 
-/// What a provider does beside answering needs a permit of its own, in a request and in `authorize`.
+/// What a provider does besides answering needs its own permit, in a request and in `authorize`.
 #[test]
 fn provider_tools_are_denied_in_request_and_preview() {
     let body = json(
@@ -94,7 +94,7 @@ fn provider_tools_are_denied_in_request_and_preview() {
             assert_eq!((&*denial.rule_id, &*denial.args_path), ("infer.provider_tools", "/tools/0/type"));
         }
     }
-    // An agent's own permit is worth nothing where its ancestor has none.
+    // An agent's permit has no effect if its ancestor has none.
     let mut machine = Machine::new();
     machine.policy("[infer]\nmodels = [\"*\"]\n[agent.\"crew/w\".infer]\nprovider_tools = [\"mcp\"]\n[agent.solo.infer]\nprovider_tools = [\"m*\"]");
     for (name, permitted) in [("crew/w", false), ("solo", true), ("solo/below", true)] {

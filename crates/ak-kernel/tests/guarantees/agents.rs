@@ -129,12 +129,12 @@ fn one_agent_cannot_use_up_another_agents_subjects() {
     }
     let refused = failure(machine.call_as(one, about("d")));
     assert!(refused.code == Code::Quota && refused.message.contains("named 3 subjects"), "{refused}");
-    // Whom it named before it may name again. Whom others named tells it nothing: the answer is the same.
+    // It may name its earlier subjects again. The subjects of others change nothing: the answer is the same.
     machine.call_as(one, about("a")).unwrap();
     machine.call_as(other, about("d")).unwrap();
     let again = failure(machine.call_as(one, about("d")));
     assert_eq!((again.code, again.message), (refused.code, refused.message));
-    // What is erased makes room.
+    // An erasure frees the place of a subject.
     for name in ["a", "b"] {
         machine.erase(name).unwrap();
     }

@@ -1,4 +1,4 @@
-//! An effect is what was permitted, happens once, and ends once.
+//! An effect is exactly what was permitted, happens once, and ends once.
 
 use std::sync::Arc;
 

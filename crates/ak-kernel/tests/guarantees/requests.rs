@@ -1,4 +1,4 @@
-//! Every request is decided on, leaves one entry, and changes nothing where it is refused.
+//! Every request is decided on, leaves one entry, and changes nothing if it is refused.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use ak_kernel::{
 use crate::support::{Machine, alloc, failure, file_read, handle, json, load, tool, value, write};
 use crate::{about, http};
 
-/// Each row: a request, and the code that it fails with while nothing changes.
+/// Each row: a request, and the code with which it fails without changing anything.
 #[test]
 fn bad_input_is_refused_and_nothing_changes() {
     let mut machine = Machine::new();

@@ -1,4 +1,4 @@
-//! A driver for tests: virtual time, memory log, effects ended by the test.
+//! A driver for tests: virtual time, a log in memory, and effects that the test completes.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ pub(crate) struct Machine {
     pub(crate) effects: Vec<(Ticket, Effect)>,
     pub(crate) verdicts: Vec<(Ticket, StepAnswer)>,
     pub(crate) clock_us: u64,
-    /// By how much the wall clock is apart from the one that never steps.
+    /// The difference between the wall clock and the boot clock, in µs.
     wall_us: i64,
     inputs: u64,
 }
@@ -50,7 +50,7 @@ impl Machine {
         machine
     }
 
-    /// The next moment, a millisecond later, with entropy of its own.
+    /// The next moment, a millisecond later, with fresh entropy.
     pub(crate) fn now(&mut self) -> Now {
         self.clock_us += 1000;
         self.inputs += 1;
@@ -69,7 +69,7 @@ impl Machine {
         self.clock_us += ms * 1000;
     }
 
-    /// Commits what was recorded and takes what that releases.
+    /// Commits the records and takes the outputs.
     pub(crate) fn settle(&mut self) {
         while let Some(record) = self.kernel.poll_record() {
             assert!(self.kernel.poll_output().is_none(), "nothing leaves before its record is committed");
@@ -123,7 +123,7 @@ impl Machine {
         self.settle();
     }
 
-    /// Dispatches, runs tools, and gives the outcome. Other effects must be ended by the test.
+    /// Dispatches a request, runs tools, and returns the outcome. The test must complete other effects.
     pub(crate) fn call_as(
         &mut self,
         session: SessionId,
@@ -138,7 +138,7 @@ impl Machine {
         self.replies.get(&call).cloned().expect("a reply")
     }
 
-    /// Runs a tool as a host does, what it asks for too; `world` ends the effects that are no tools.
+    /// Runs a tool with its host calls as a host does; `world` completes the effects that are not tools.
     pub(crate) fn run_tool(
         &mut self,
         ticket: Ticket,
@@ -169,7 +169,7 @@ impl Machine {
         }
     }
 
-    /// Puts a host call of a running tool to the kernel.
+    /// Passes a host call of a running tool to the kernel.
     pub(crate) fn host_call(&mut self, ticket: Ticket, request: ToolRequest) -> CallId {
         self.try_host_call(ticket, request).expect("it is heard")
     }
@@ -185,7 +185,7 @@ impl Machine {
         self.call_as(SessionId::OWNER, request)
     }
 
-    /// Dispatches a request that must be let out as an effect.
+    /// Dispatches a request that must become an effect.
     pub(crate) fn effect(
         &mut self,
         session: SessionId,
@@ -201,7 +201,7 @@ impl Machine {
         self.call(load(text)).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
-    /// Sets an agent's budget, as the owner.
+    /// Sets an agent's budget as the owner.
     pub(crate) fn limit(&mut self, agent: &str, dimension: Dimension, limit: u64) {
         self.call(Request::Agent(AgentRequest::BudgetSet {
             dimension,
@@ -218,7 +218,7 @@ impl Machine {
         }
     }
 
-    /// Takes a snapshot, which the next record belongs to.
+    /// Makes a snapshot, which belongs to the next record.
     pub(crate) fn snapshot(&mut self) -> Vec<u8> {
         let now = self.now();
         let bytes = self.kernel.snapshot(now);
@@ -226,7 +226,8 @@ impl Machine {
         bytes
     }
 
-    /// Erases a subject as a host does: a snapshot, then the bodies. Gives the snapshot and the `seq` that it belongs to.
+    /// Erases a subject as a host does: makes a snapshot, then removes the bodies. Returns the `seq` that the
+    /// snapshot belongs to, and the snapshot.
     pub(crate) fn erase(&mut self, subject: &str) -> Result<(u64, Vec<u8>), Failure> {
         let call = self.try_dispatch(
             SessionId::OWNER,
@@ -250,7 +251,7 @@ impl Machine {
         Ok((seq, snapshot))
     }
 
-    /// Judges everything so far, with snapshots by `seq`.
+    /// Verifies all records so far, with snapshots by `seq`.
     pub(crate) fn examined(&self, snapshots: &BTreeMap<u64, Vec<u8>>) -> (Vec<EntryStatus>, LogVerifier) {
         let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
         let standings = self.records.iter().map(|record| {
@@ -261,12 +262,12 @@ impl Machine {
         (standings.collect(), examination)
     }
 
-    /// Re-executes everything so far and compares.
+    /// Re-executes all records so far and compares.
     pub(crate) fn replayed(&mut self) -> Kernel {
         self.replayed_with(ToolReplay::Rerun)
     }
 
-    /// The same; tools whose host calls a test made by hand cannot be run again.
+    /// Re-executes with `tools`: a tool whose host calls the test made by hand cannot be run again.
     pub(crate) fn replayed_with(&mut self, tools: ToolReplay) -> Kernel {
         let mut replay = Replay::new(tools);
         for record in &self.records {
@@ -280,7 +281,7 @@ impl Machine {
     }
 }
 
-/// A world in which nothing can be reached.
+/// A world in which every effect fails.
 pub(crate) fn no_world(_: &mut Machine, _: Ticket, _: &Effect) -> Completion {
     Completion::failed(Code::Io, "there is no world here")
 }
@@ -313,7 +314,7 @@ pub(crate) fn tool(name: &str, args: &str) -> Request {
     Request::Tools(ToolsRequest::Call { tool: name.into(), args: json(args) })
 }
 
-/// A tool that makes one host call with its own arguments, and gives the reply.
+/// A tool that makes one host call with its own arguments, and returns the reply.
 pub(crate) fn relay(name: &str, call: &str, needs: &[&str]) -> Request {
     let wat = include_str!("relay.wat").replace("CALL", call);
     register(name, &wat, needs)

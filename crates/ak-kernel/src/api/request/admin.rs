@@ -7,24 +7,24 @@ use crate::api::policy_files::PolicyFiles;
 /// A request about the policy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AdminRequest {
-    /// The session's last denial.
+    /// Returns the last denial of the session's agent.
     LastError,
-    /// Ask whether a request would pass, without making it.
+    /// Returns the decision on a request that is not made.
     Authorize {
-        /// A rule operation, or a bare name that its target resolves.
+        /// An operation of the policy language such as `fs.read`, or a bare name that the target completes.
         operation: Text,
         /// The target as the caller writes it.
         target: Text,
-        /// The arguments the request would carry.
+        /// The arguments that the request would have.
         args: Option<Value>,
     },
-    /// Replace the policy.
+    /// Replaces the policy in force.
     PolicyLoad {
-        /// TOML or JSON.
+        /// The policy text, TOML or JSON.
         text: Text,
-        /// What `./…` in the text is relative to.
+        /// The directory to which `./…` in the text is relative.
         base_dir: Option<Text>,
-        /// The files that it was read from, and those that it includes.
+        /// The file that the text was read from, and the files that it includes.
         files: PolicyFiles,
     },
 }

@@ -8,52 +8,55 @@ use crate::api::capability_spec::CapabilitySpec;
 /// A request about sessions, budgets or capabilities.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentRequest {
-    /// Set a budget of `agent`, or of the session's own agent.
+    /// Sets the limit of one budget of `agent`, or of the session's own agent.
     BudgetSet {
-        /// Of what.
+        /// The kind of budget.
         dimension: Dimension,
-        /// The new limit; `None` removes it.
+        /// The new limit, in the unit of the dimension; `None` removes the limit that was set.
         limit: Option<u64>,
-        /// Whose; the session's own where absent.
+        /// The agent's name; `None` means the session's own agent.
         agent: Option<Text>,
     },
-    /// Limits and usage.
+    /// Returns limits and usage of an agent's budgets.
     BudgetStatus {
-        /// Of what; of everything where absent.
+        /// The kind of budget; `None` means all of them.
         dimension: Option<Dimension>,
-        /// Whose; the session's own where absent. Only the owner asks for others'.
+        /// The agent's name; `None` means the session's own agent. Only the owner may name another agent.
         agent: Option<Text>,
     },
-    /// Give an agent a capability.
+    /// Grants a capability to an agent.
     CapGrant {
-        /// The agent, which is created if it is not there.
+        /// The agent's name. The agent is created if it does not exist.
         agent: Text,
-        /// What it is for; they need a name.
+        /// The restrictions of the capability. A grant needs a name.
         terms: CapabilitySpec,
     },
-    /// Derive a narrower capability.
+    /// Derives a narrower capability from one that the session's agent holds.
     CapAttenuate {
-        /// From which.
+        /// The parent capability.
         capability: CapId,
-        /// What is added.
+        /// The restrictions that are added to the parent's.
         terms: CapabilitySpec,
     },
-    /// Take a capability back, with all that was derived from it.
+    /// Revokes a capability and every capability that was derived from it.
     CapRevoke {
-        /// Which.
+        /// The capability to revoke.
         capability: CapId,
     },
-    /// A capability as a bearer token. The kernel tells whose it is; the host, which has the keys, adds the token.
+    /// Returns a capability as a bearer token. The kernel returns its name, holder and expiry; the host, which has
+    /// the keys, adds the token.
     CapToken {
-        /// Which.
+        /// The capability to make a token of.
         capability: CapId,
     },
-    /// Open a session for an agent, which is created if it is not there. An agent may have several. Asked by the session of
-    /// guests ([`SessionId::GUESTS`](crate::SessionId::GUESTS)) it opens one for a new guest.
+    /// Opens a session for an agent, which is created if it does not exist. An agent may have several sessions.
+    /// From the guests' session ([`SessionId::GUESTS`](crate::SessionId::GUESTS)) the request opens a session for a
+    /// new guest instead.
     SessionOpen {
-        /// The agent's name.
+        /// The agent's name. It is ignored for guests.
         agent: Text,
     },
-    /// End the session that asks. What its agent has stays; a guest leaves nothing behind.
+    /// Closes the session that sends the request. Its agent keeps its account and objects; a guest is removed with
+    /// all that it has.
     SessionClose,
 }

@@ -1,40 +1,40 @@
-//! Requests on the log.
+//! Requests on the audit log.
 
 use ak_json::{Text, Value};
 
 use crate::api::audit_filter::AuditFilter;
 
-/// A request on the log.
+/// A request on the audit log.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AuditRequest {
-    /// Write an entry of one's own.
+    /// Writes an entry with an event type and details of the caller's choice.
     Log {
-        /// The event type; kernel names are reserved.
+        /// The event type. It must not be empty, nor the event name of an operation.
         event: Text,
-        /// Anything.
+        /// Any JSON value.
         details: Value,
-        /// Whom it is about.
+        /// The name of the subject that the entry is about; `None` means the agent.
         subject: Option<Text>,
     },
-    /// Read entries.
+    /// Returns the entries that match a filter.
     Query(AuditFilter),
-    /// Verify the whole log and re-execute it.
+    /// Verifies the whole log and re-executes it.
     Verify {
-        /// The key that is trusted to sign checkpoints, as text (C2SP signed-note).
+        /// The key that the caller trusts to sign checkpoints, as text (C2SP signed-note).
         key: Option<Text>,
-        /// A signed checkpoint that the caller kept.
+        /// A signed checkpoint that the caller kept from earlier.
         anchor: Option<Text>,
     },
-    /// Sign a checkpoint of the log as it stands.
+    /// Signs a checkpoint of the log in its current state.
     Checkpoint,
-    /// Prove that an entry stands in the log.
+    /// Proves that an entry is part of the log.
     Prove {
-        /// Which.
+        /// The `seq` of the entry.
         seq: u64,
     },
-    /// Erase all that is recorded about a subject.
+    /// Erases everything that is recorded about a subject.
     Erase {
-        /// Its name: an agent's, or as it was given to ALLOC or AUDIT_LOG.
+        /// The subject's name: an agent's name, or a name that was given to ALLOC or AUDIT_LOG.
         subject: Text,
     },
 }

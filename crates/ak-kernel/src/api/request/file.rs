@@ -4,72 +4,73 @@ use alloc::sync::Arc;
 
 use ak_json::Text;
 
-/// Longest file that is read where the caller sets no limit, in bytes.
+/// Largest file that a read accepts if the caller sets no limit, in bytes.
 pub const FILE_BYTES_MAX: u64 = 10 << 20;
-/// How many paths a glob finds where the caller sets no limit.
+/// Most paths that a glob returns if the caller sets no limit.
 pub const GLOB_LIMIT: u64 = 1_000;
-/// Most paths that one glob finds.
+/// Highest limit of paths that a glob accepts.
 pub const GLOB_LIMIT_MAX: u64 = 10_000;
 
 /// A request on a file or a directory.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileRequest {
-    /// Read a file.
+    /// Reads a file.
     Read {
         /// Absolute path.
         path: Text,
-        /// Refuse a longer file, in bytes.
+        /// Longest file that is read, in bytes. A longer file fails with an error.
         bytes_max: u64,
     },
-    /// Write a file, replacing it atomically.
+    /// Writes a file, replacing it atomically.
     Write {
         /// Absolute path.
         path: Text,
         /// The whole content.
         data: Arc<[u8]>,
     },
-    /// List a directory.
+    /// Lists a directory.
     List {
         /// Absolute path.
         path: Text,
     },
-    /// Describe a file.
+    /// Returns the metadata of a file or directory.
     Stat {
         /// Absolute path.
         path: Text,
     },
-    /// Delete a file.
+    /// Deletes a file.
     Delete {
         /// Absolute path.
         path: Text,
     },
-    /// Create a directory.
+    /// Creates a directory.
     MakeDirectory {
         /// Absolute path.
         path: Text,
-        /// Whether the directories above it are created where they are missing, and one that exists already is no failure.
+        /// Whether missing parent directories are created too. If so, an existing directory is no error.
         parents: bool,
     },
-    /// Append to a file, which is created if it is not there.
+    /// Appends to a file, which is created if it does not exist.
     Append {
         /// Absolute path.
         path: Text,
-        /// What is appended.
+        /// The bytes to append.
         data: Arc<[u8]>,
     },
-    /// Give a file another path, and replace the file that stands there. Directories are refused: what is closed in one would
-    /// travel with it.
+    /// Renames a file, replacing a file at the new path. Directories are refused: files in them that no rule
+    /// permits would move with them.
     Rename {
         /// Absolute path of the file.
         old: Text,
-        /// Absolute path that it gets.
+        /// Absolute new path.
         new: Text,
     },
-    /// Find the paths that match a pattern, in ascending order.
+    /// Returns the paths that match a pattern, in ascending order.
     Glob {
-        /// An absolute path in which `*`, `?` and `[…]` stand for characters of a name, and `**` for any number of directories.
+        /// An absolute path in which `*`, `?` and `[…]` match characters of a name, and `**` any number of
+        /// directories.
         pattern: Text,
-        /// Most paths that are found.
+        /// Most paths to return.
         limit: u64,
     },
 }

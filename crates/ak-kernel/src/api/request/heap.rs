@@ -8,99 +8,99 @@ use ak_json::{Object, Pointer, Text, Value};
 /// A request on objects of the heap, or on their types.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeapRequest {
-    /// Create a heap object. `subject` is whom its content is about; the agent where absent.
+    /// Creates a heap object.
     Alloc {
         /// The type's name, not empty.
         type_name: Text,
-        /// What it holds.
+        /// The content of the object.
         content: Content,
-        /// Whose data it is, for erasure.
+        /// The name of the subject that the content is about, for erasure; `None` means the agent.
         subject: Option<Text>,
     },
-    /// Read a heap object.
+    /// Returns the content of a heap object.
     Read {
         /// The object.
         handle: Handle,
-        /// As it was at this version, as far as history is kept.
+        /// The version to read, if the heap still keeps it; `None` means the newest one.
         version: Option<u64>,
     },
-    /// Describe a heap object.
+    /// Returns type, version, size, owner and labels of a heap object.
     Stat {
         /// The object.
         handle: Handle,
     },
-    /// Patch a heap object.
+    /// Applies a patch to a heap object.
     Write {
         /// The object.
         handle: Handle,
         /// An RFC 6902 patch.
         patch: Value,
-        /// Refuse unless the object has this version.
+        /// The version that the object must have; the request fails with CONFLICT if it has another one.
         expected_version: Option<u64>,
     },
-    /// Delete a heap object.
+    /// Deletes a heap object.
     Delete {
         /// The object.
         handle: Handle,
-        /// Refuse unless the object has this version.
+        /// The version that the object must have; the request fails with CONFLICT if it has another one.
         expected_version: Option<u64>,
     },
-    /// Search the heap.
+    /// Searches the heap.
     Query {
-        /// The query as [`ak_heap::Query::parse`] reads it.
+        /// The query, in the form that [`ak_heap::Query::parse`] reads.
         form: Object,
     },
-    /// Several operations on the heap, all of them or none.
+    /// Performs several operations on the heap: all of them, or none.
     Batch {
-        /// In this order.
+        /// The operations, in the order in which they are performed.
         parts: Vec<BatchPart>,
     },
-    /// Give a type of heap objects a schema. The reply names the patterns in it that
-    /// [cannot be judged](ak_json::Schema::unjudged), if there are any, as `unjudged`: `path` and `pattern` of each.
+    /// Registers a schema for a type of heap objects. If the schema has patterns that [cannot be
+    /// judged](ak_json::Schema::unjudged), the reply lists them under `unjudged`, each with `path` and `pattern`.
     TypeRegister {
         /// The type's name, not empty.
         name: Text,
         /// A JSON Schema.
         schema: Value,
     },
-    /// Take back a type that one registered.
+    /// Removes a type that the session's agent registered.
     TypeUnregister {
         /// The type's name.
         name: Text,
     },
 }
 
-/// One operation of a batch.
+/// One operation of a batch request.
 ///
-/// An operation may be about an object that an earlier one creates, and `links` may write the handles of such objects
-/// into a document: see [`ak_heap::BatchOp`].
+/// An operation may name an object that an earlier operation of the batch creates. `links` writes the handles of
+/// such objects into a document: see [`ak_heap::BatchOp`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum BatchPart {
-    /// Create an object.
+    /// Creates an object.
     Alloc {
         /// The type's name, not empty.
         type_name: Text,
-        /// What it holds.
+        /// The content of the object.
         content: Content,
-        /// Handles to write into the content.
+        /// Where in the content to write the handles of created objects.
         links: Vec<(Pointer, Created)>,
     },
-    /// Patch an object.
+    /// Applies a patch to an object.
     Write {
         /// The object.
         target: Target,
         /// An RFC 6902 patch.
         patch: Value,
-        /// Refuse unless the object has this version by then.
+        /// The version that the object must have when this operation is performed.
         expected_version: Option<u64>,
-        /// Handles to write into the document.
+        /// Where in the document to write the handles of created objects.
         links: Vec<(Pointer, Created)>,
     },
-    /// Delete an object.
+    /// Deletes an object.
     Delete {
         /// The object.
         target: Target,
-        /// Refuse unless the object has this version by then.
+        /// The version that the object must have when this operation is performed.
         expected_version: Option<u64>,
     },
 }

@@ -10,25 +10,27 @@ use crate::api::fields::{FieldError, Fields, base64url, headers_field, insert_so
 pub const HTTP_HEADERS_MAX: usize = 256;
 /// Most bytes of an HTTP request's headers, names and values together.
 pub const HTTP_HEADERS_BYTES_MAX: usize = 256 << 10;
-/// Longest response that is taken where the caller sets no limit, in bytes.
+/// Largest response body that is accepted if the caller sets no limit, in bytes.
 pub const RESPONSE_BYTES_MAX: u64 = 10 << 20;
-/// How long an HTTP request may take where the caller sets no limit, in milliseconds.
+/// Timeout of an HTTP request if the caller sets none, in milliseconds.
 pub const HTTP_TIMEOUT_MS: u64 = 30_000;
 
-/// An HTTP request as the agent wants it.
+/// An HTTP request as the agent sends it to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// Method token.
+    /// The method, such as `GET`.
     pub method: Text,
     /// Absolute `http` or `https` URL.
     pub url: Text,
-    /// Name and value, in order.
+    /// Names and values of the headers, in order.
     pub headers: Vec<(Text, Text)>,
-    /// The body, if there is one.
+    /// The body; `None` sends none.
     pub body: Option<Arc<[u8]>>,
-    /// Refuse a longer response body, in bytes.
+    /// Largest response body that is accepted, in bytes. The kernel lowers it to
+    /// [`Config::response_bytes_max`](crate::Config::response_bytes_max).
     pub response_bytes_max: u64,
-    /// Give up after this long, in milliseconds.
+    /// Time after which the request is given up, in milliseconds. The kernel lowers it to
+    /// [`Config::http_timeout_ms_max`](crate::Config::http_timeout_ms_max).
     pub timeout_ms: u64,
 }
 
@@ -64,7 +66,7 @@ impl HttpRequest {
 }
 
 impl HttpRequest {
-    /// Why its headers are too many or too long, if they are.
+    /// Why the headers are too many or too long; `None` if they are within the limits.
     pub(crate) fn has_too_long_headers(&self) -> Option<String> {
         if self.headers.len() > HTTP_HEADERS_MAX {
             return Some(format!("a request has at most {HTTP_HEADERS_MAX} headers"));
@@ -74,7 +76,7 @@ impl HttpRequest {
             .then(|| format!("the headers of a request have at most {HTTP_HEADERS_BYTES_MAX} bytes"))
     }
 
-    /// Bytes that sending it takes: URL, header names and values, and body.
+    /// Bytes that sending the request takes: method, URL, header names and values, and body.
     pub(crate) fn bytes(&self) -> u64 {
         let headers: usize =
             self.headers.iter().map(|(name, value)| name.len().saturating_add(value.len())).sum();

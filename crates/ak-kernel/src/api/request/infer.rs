@@ -9,8 +9,8 @@ use crate::api::price::Price;
 pub struct InferRequest {
     /// An OpenAI chat-completions request.
     pub request: Value,
-    /// Whether the caller takes the answer in chunks.
+    /// Whether the caller receives the answer in chunks.
     pub stream: bool,
-    /// What the model's tokens cost: the host's to say, whoever asks.
+    /// The price of the model's tokens. Only the host sets it; a caller's own price is replaced.
     pub price: Option<Price>,
 }

@@ -1,4 +1,4 @@
-//! What a session may ask for.
+//! The requests that a session may send.
 
 mod admin;
 mod agent;
@@ -18,11 +18,11 @@ pub use http::{HTTP_HEADERS_BYTES_MAX, HTTP_HEADERS_MAX, HTTP_TIMEOUT_MS, HttpRe
 pub use infer::InferRequest;
 pub use tools::ToolsRequest;
 
-/// A typed request: one of a closed set of operations, by family. Text that arrives from outside becomes one of these at the edge or
-/// is refused there.
+/// A typed request: one of a closed set of operations, by family. Text from outside is parsed into a `Request` at
+/// the edge, or refused there.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
-    /// Objects of the heap and their types.
+    /// Heap objects and their types.
     Heap(HeapRequest),
     /// Files and directories.
     File(FileRequest),
@@ -30,13 +30,13 @@ pub enum Request {
     Http(HttpRequest),
     /// A request to a model.
     Infer(InferRequest),
-    /// Tools: calls of them, and which there are.
+    /// Calls and registration of tools.
     Tools(ToolsRequest),
     /// Sessions, budgets and capabilities of agents.
     Agent(AgentRequest),
-    /// The log.
+    /// The audit log.
     Audit(AuditRequest),
-    /// The policy, and what it says.
+    /// The policy, and previews of its decisions.
     Admin(AdminRequest),
 }
 

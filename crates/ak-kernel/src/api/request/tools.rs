@@ -7,24 +7,24 @@ use ak_json::{Text, Value};
 /// A request about tools.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolsRequest {
-    /// Call a tool with JSON arguments.
+    /// Calls a tool with JSON arguments.
     Call {
         /// `name` or `name@version`.
         tool: Text,
         /// The arguments.
         args: Value,
     },
-    /// Register a tool. The reply is its `name`, `version` and `digest`, and `unjudged` as of a type's schema, with paths in
-    /// the manifest.
+    /// Registers a tool. The reply has `name`, `version` and `digest`, and `unjudged` as for a type's schema, with
+    /// paths in the manifest.
     Register {
-        /// The manifest: TOML text, or the same as an object.
+        /// The manifest: TOML text, or the same content as a JSON object.
         manifest: Value,
         /// The WebAssembly module.
         module: Arc<[u8]>,
-        /// Variables of the environment: of these a WASI command sees the ones that its manifest lists. What an operator
-        /// configures is the host's to say, whoever asks.
+        /// Environment variables. A WASI command sees those that its manifest lists. Only the host sets them:
+        /// variables that a caller sends are replaced by what the operator configured.
         env: Vec<(Text, Text)>,
     },
-    /// List the registered tools.
+    /// Lists the registered tools.
     List,
 }

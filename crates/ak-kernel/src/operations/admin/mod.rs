@@ -1,4 +1,4 @@
-//! The policy: it is loaded, asked what it would say, and told of the last denial.
+//! Requests about the policy: load it, preview its decisions, and return the last denial.
 
 pub(crate) mod preview;
 
@@ -29,7 +29,7 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most bytes of a policy with all that it includes, and of the paths that it is read from.
+/// Most bytes of a policy with everything that it includes, and of the paths that it is read from.
 const POLICY_LOAD_BYTES_MAX: u64 = (POLICY_BYTES_MAX + PATH_BYTES_MAX) as u64;
 
 impl Family for AdminRequest {
@@ -145,7 +145,7 @@ impl Family for AdminRequest {
 
     fn subjects(&self, _kernel: &Kernel, agent: &Text) -> Vec<Text> {
         match self {
-            // Policies are never erased: whoever verifies the log needs them.
+            // Policies are never erased: verifying the log needs them.
             Self::PolicyLoad { .. } => Vec::new(),
             Self::LastError | Self::Authorize { .. } => Vec::from([agent.clone()]),
         }
@@ -156,7 +156,7 @@ impl Family for AdminRequest {
             Self::PolicyLoad { text, base_dir, files } => {
                 let policy = files.parse(text, base_dir.as_deref());
                 prepared.work = Some(Arc::new(Work::Policy(policy.inspect(|policy| {
-                    // It is kept from then on.
+                    // The policy caches its digest.
                     let _ = policy.digest();
                 }))));
             }
@@ -219,7 +219,7 @@ impl Kernel {
                 .with("column", error.column as u64)
         })?;
         if policy.labels_sources() {
-            // A table that is taken and has no effect would be a promise that nobody keeps.
+            // Accepting a table that has no effect would suggest a protection that does not exist.
             let message =
                 "the policy is refused: this kernel does not carry `[[label]]` labels along with values yet";
             return Err(Failure::new(Code::PolicyInvalid, message));

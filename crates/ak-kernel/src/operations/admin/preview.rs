@@ -1,4 +1,4 @@
-//! AUTHORIZE: the whole gate, budget included, for a request that is not made.
+//! AUTHORIZE: passes a request through the whole gate, budgets included, without making it.
 
 use alloc::{
     format,
@@ -28,12 +28,12 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// What is told of a request that is not made.
+/// The preview of a decision, as the reply reports it.
 #[derive(Default)]
 struct AuthorizationPreview {
     target: String,
     authorized: bool,
-    /// What it would rest on; of a denial, what it lacks.
+    /// The name of the capability or grant that would permit the request; after a denial, the missing one.
     capability_name: String,
     ttl_us: Option<u64>,
     reason: String,
@@ -42,7 +42,7 @@ struct AuthorizationPreview {
 }
 
 impl Kernel {
-    /// What would be decided, for the record, and what is told of it.
+    /// The decision on a request that is not made, for the record, and the reply.
     pub(crate) fn preview(
         &mut self,
         caller: &Caller,
@@ -54,7 +54,8 @@ impl Kernel {
         let (decided, foreseen) = match Target::resolve(operation, target) {
             Ok((action, resolved)) => {
                 let owned = self.is_own(caller, &resolved);
-                // Of a request to a model what would go out is judged, its limit clamped.
+                // For a request to a model, the policy decides on the request as it would be sent, with its limit
+                // of tokens.
                 let agent = self.agents.name(caller.account);
                 let args = match (action, args) {
                     (Action::Infer, Some(args)) => {
@@ -116,7 +117,8 @@ impl Kernel {
         (decided, foreseen)
     }
 
-    /// An agent is told the same of an object that is not there as of another's.
+    /// Whether the target belongs to the caller. To an agent, an object that does not exist counts as another
+    /// agent's.
     fn is_own(&mut self, caller: &Caller, target: &Target) -> bool {
         let agent = self.agents.name(caller.account);
         match target {
@@ -152,7 +154,7 @@ impl AuthorizationPreview {
     }
 }
 
-/// What the smallest request for an action costs.
+/// The costs of the smallest request for an action.
 fn least_amounts(action: Action) -> Amounts {
     match action {
         Action::Execute => Amounts::from([(Dimension::ToolCalls, 1)]),

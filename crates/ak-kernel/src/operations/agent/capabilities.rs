@@ -1,4 +1,4 @@
-//! The operations on capabilities: grant, attenuate, revoke, and what a token is made of.
+//! The operations on capabilities: grant, attenuate, revoke, and describe for a token.
 
 use alloc::vec::Vec;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Kernel {
-    /// Gives an agent a capability. The agent is made if it is not there.
+    /// Grants a capability to an agent, which is created if it does not exist.
     pub(crate) fn grant(&mut self, agent: &Text, terms: &CapabilitySpec) -> Result<Reply, Failure> {
         let Some(name) = terms.name.clone() else {
             return Err(Failure::new(Code::InvalidArgument, "args.name: is missing"));
@@ -29,7 +29,8 @@ impl Kernel {
         self.described(AgentId::MAIN, id)
     }
 
-    /// Derives a capability from one that the session holds. What the owner derives belongs to the parent's holder.
+    /// Derives a capability from one that the session holds. If the owner derives it, it belongs to the parent's
+    /// holder.
     pub(crate) fn attenuate(
         &mut self,
         account: AgentId,
@@ -50,7 +51,8 @@ impl Kernel {
         self.described(account, id)
     }
 
-    /// Takes a capability back with all that was derived from it. A holder takes back only what it derived itself.
+    /// Revokes a capability and everything derived from it. An agent can revoke derived ones that it holds,
+    /// but not the owner's grants.
     pub(crate) fn revoke(&mut self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
         self.agents.capabilities.of(account, id)?;
         if !account.is_main() && self.agents.capabilities.is_grant(id) {
@@ -61,7 +63,7 @@ impl Kernel {
         Ok(Reply::Value(object! { "revoked": revoked as u64 }))
     }
 
-    /// What there is to say of a capability that the session holds. For CAP_TOKEN the host adds the token.
+    /// Id, name, holder and expiry of a capability that the session holds. For CAP_TOKEN the host adds the token.
     pub(crate) fn described(&self, account: AgentId, id: CapId) -> Result<Reply, Failure> {
         let held = self.agents.capabilities.of(account, id)?;
         let expires_us = self.agents.capabilities.expires_us(id);

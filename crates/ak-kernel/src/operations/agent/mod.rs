@@ -1,4 +1,4 @@
-//! Agents: their sessions, budgets and capabilities.
+//! Agents: sessions, budgets and capabilities.
 
 pub(crate) mod capabilities;
 
@@ -170,7 +170,7 @@ impl Family for AgentRequest {
 
     fn subjects(&self, kernel: &Kernel, agent: &Text) -> Vec<Text> {
         match self {
-            // Version 8 kept these for good.
+            // In version 8 these records could not be erased.
             Self::SessionOpen { .. }
             | Self::BudgetSet { .. }
             | Self::CapGrant { .. }
@@ -266,7 +266,7 @@ impl Kernel {
     /// Opens a session for an agent, or for a new guest.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT for a name that is reserved, or no agent's name; QUOTA.
+    /// INVALID_ARGUMENT for a reserved or invalid name; QUOTA if there are too many agents or sessions.
     fn open_session(&mut self, caller: &Caller, name: &Text) -> Result<SessionId, Failure> {
         if self.recorded.is_some() {
             return self.open_session_as_recorded(name);
@@ -274,7 +274,7 @@ impl Kernel {
         let guest = !caller.is_owner();
         let first = name.split('/').next().unwrap_or_default();
         let name = match (guest, first) {
-            // Numbers of entries never come twice, and so no guest gets what another left.
+            // A `seq` is unique, so no guest gets the name of an earlier guest.
             (true, _) => Text::from(format!("{GUEST}/{}", self.chain.next_seq())),
             (false, MAIN) => {
                 let message =
@@ -296,7 +296,8 @@ impl Kernel {
         })
     }
 
-    /// Ends the session of whoever asks. A guest ends with it, and what it had goes.
+    /// Closes the caller's session. A guest without another session or pending effect is removed with all that it
+    /// has.
     fn close_session(&mut self, caller: &Caller) {
         let Some(agent) = self.sessions.close(caller.session) else { return };
         let busy = self.pending.values().any(|open| open.account == agent);
@@ -331,10 +332,10 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    /// The account of the agent that is named, else the asking agent's own.
+    /// The account of the named agent, or the caller's own.
     ///
     /// # Errors
-    /// NOT_FOUND where there is no such agent; to an agent also where it is another one.
+    /// NOT_FOUND if there is no such agent, or if an agent names another one.
     fn account_of(&self, by: AgentId, agent: Option<&Text>) -> Result<AgentId, Failure> {
         let Some(name) = agent else { return Ok(by) };
         let found = self.agents.find(name).filter(|found| by.is_main() || *found == by);

@@ -1,4 +1,4 @@
-//! Erasure: what the kernel still holds about a subject goes at once, the host takes the rest.
+//! Erasure: the kernel removes what it holds about a subject at once; the host destroys the subject's key.
 
 use alloc::{format, vec::Vec};
 
@@ -16,19 +16,19 @@ use crate::{
 };
 
 impl Kernel {
-    /// Forgets a subject: its objects with all their versions and tombstones, its readable entries, its salt. What comes
-    /// to be known about the same name later is another subject's.
+    /// Removes a subject: its objects with all versions and tombstones, its readable entries, its salt. Later
+    /// records under the same name are about a new subject.
     ///
     /// # Errors
-    /// NOT_FOUND where there is nothing about it; CONFLICT while effects of an agent of that name are under way. Neither
-    /// says the name: nothing that is said of an erasure may keep it.
+    /// NOT_FOUND if nothing is recorded about the subject; CONFLICT while effects of the agent with this name are
+    /// pending. The messages do not contain the name: nothing that is recorded of an erasure may keep it.
     pub(crate) fn erase(&mut self, caller: &Caller, subject: &Text) -> Result<LogWork, Failure> {
         let erasing = self.erasable(subject)?;
         let entries = self.subjects.entries(subject);
         let handles = self.subjects.forget(&self.heap, subject);
         for handle in &handles {
             let live = self.heap.read(*handle).is_ok();
-            // Each was found in the heap just now. A tombstone is on nobody's account any more.
+            // Each handle was found in the heap just now. Tombstones are charged to no account.
             if let Ok(change) = self.heap.erase(*handle)
                 && live
             {
@@ -47,13 +47,13 @@ impl Kernel {
         Ok(LogWork::Erase { subject: erasing, objects: handles.len() as u64, entries })
     }
 
-    /// What the heap let go of and has not freed yet, an erased subject's objects among it. A host drops it where nobody waits:
-    /// nothing of it stays in memory then.
+    /// Takes the values that the heap removed but has not freed yet, such as the objects of an erased subject. The
+    /// host drops them outside the kernel's lock; after that none of them remains in memory.
     pub fn take_waste(&mut self) -> DropQueue {
         self.heap.take_drop_queue()
     }
 
-    /// Ends an agent of this name that nobody has a session of and that has none below it: its name stands nowhere then.
+    /// Removes the agent with this name if it has no session and no descendants, so that its name is not kept.
     fn end_idle_agent(&mut self, name: &Text) {
         let Some(agent) = self.agents.find(name) else { return };
         if self.sessions.count(agent) == 0 && self.agents.is_leaf(agent) && self.recorded.is_none() {
@@ -79,7 +79,7 @@ impl Kernel {
         Ok(id)
     }
 
-    /// What a restart finds half done and can do again, unlike an effect whose outcome nobody knows: an erasure.
+    /// The pending effects that a restart can perform again, unlike those whose outcome is unknown: erasures.
     pub fn unfinished(&self) -> Vec<(Ticket, Effect)> {
         let erasures =
             self.pending.iter().filter_map(|(ticket, open)| Some((*ticket, open.erasing()?.clone())));

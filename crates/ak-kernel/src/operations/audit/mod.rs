@@ -1,4 +1,4 @@
-//! The log: entries of an agent's own, queries, verification, checkpoints, proofs and erasure.
+//! The audit log: entries of agents, queries, verification, checkpoints, proofs and erasure.
 
 pub(crate) mod erase;
 
@@ -230,13 +230,13 @@ impl Family for AuditRequest {
             }
             Self::Verify { key, anchor } => LogWork::Verify { key: key.clone(), anchor: anchor.clone() },
             Self::Checkpoint => LogWork::Checkpoint,
-            // The entry itself names agent and rule: of others' entries only the owner learns them.
+            // The entry contains the names of agent and rule. Only the owner may see those of other agents.
             Self::Prove { seq } => LogWork::Prove { seq: *seq, with_entry: caller.account.is_main() },
             Self::Erase { subject } => kernel.erase(caller, subject)?,
         };
         let state = EffectState::Log { erasing: work.erasing().map(|_| work.clone()) };
         let request = match self {
-            // Nothing that is kept of an erasure names who was erased.
+            // The request that is kept must not contain the name of the erased subject.
             Self::Erase { .. } => Self::Erase { subject: Text::default() },
             Self::Log { .. }
             | Self::Query(_)
@@ -254,7 +254,7 @@ impl Family for AuditRequest {
         completion: Completion,
     ) -> Option<Completed> {
         match (self, completion) {
-            // What the log needs to know of an erasure is no part of the answer.
+            // The result has facts for the log that are not part of the reply.
             (Self::Erase { .. }, Completion::Value(value)) => {
                 let objects = value.get("objects").cloned();
                 Some(Completed::moved(Reply::Value(object! { "objects": objects }), 0))
@@ -277,14 +277,14 @@ impl Family for AuditRequest {
     }
 }
 
-/// The names in ascending order. Thousands of entries are about few.
+/// The distinct names, in ascending order. Thousands of entries are about few subjects.
 pub(crate) fn each_once<'n>(names: impl Iterator<Item = &'n str>) -> Vec<Text> {
     let names: BTreeSet<&str> = names.collect();
     names.into_iter().map(Text::from).collect()
 }
 
 impl Kernel {
-    /// An agent session sees its own entries, an owner session everybody's.
+    /// The entries that match a filter. An agent session sees its own entries, an owner session all.
     fn entries_for(&self, account: AgentId, filter: &AuditFilter) -> Value {
         let only = self.agents.get(account).filter(|_| !account.is_main()).map(|agent| &*agent.name);
         self.history.query(filter, only)

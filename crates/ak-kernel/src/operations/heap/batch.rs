@@ -1,4 +1,4 @@
-//! Batches: several operations on the heap in one request, all of them or none.
+//! Batches: several operations on the heap in one request, of which all are performed or none.
 
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -17,13 +17,13 @@ use crate::{
 };
 
 impl BatchPart {
-    /// The operation as a request of its own, which is what the gate decides on: the links that it makes are part of what it
-    /// writes.
+    /// The operation as a request of its own, on which the gate decides. The request contains the links that the
+    /// operation writes.
     ///
-    /// An object that the batch itself creates has no handle yet: it stands as `0x0`, in the target as in what links to it.
+    /// An object that the batch itself creates has no handle yet: target and links to it have `0x0` in its place.
     ///
     /// # Errors
-    /// LIMIT where the work is not enough to write the links in.
+    /// LIMIT if `work` does not suffice to write the links.
     pub(crate) fn as_request(&self, work: &mut Work) -> Result<Request, Failure> {
         let handle = |target: &Target| match target {
             Target::Handle(handle) => *handle,
@@ -43,7 +43,7 @@ impl BatchPart {
                     Value::Array(operations) => {
                         operations.iter().cloned().chain(added).collect::<Vec<_>>().into()
                     }
-                    // No patch at all, which is refused when it is read.
+                    // A value that is not a patch is refused when it is parsed.
                     other => other.clone(),
                 };
                 Request::Heap(HeapRequest::Write {
@@ -67,7 +67,7 @@ impl BatchPart {
         }
     }
 
-    /// Bytes of everything in it that a caller chooses.
+    /// Bytes of the members that the caller chose.
     pub(crate) fn size(&self) -> u64 {
         let links = |links: &[(Pointer, Created)]| {
             links.iter().map(|(pointer, _)| pointer.to_string().len() as u64).fold(0, u64::saturating_add)
@@ -81,7 +81,7 @@ impl BatchPart {
         }
     }
 
-    /// The object that it names, if that was there before the batch.
+    /// The handle of its object, if the object existed before the batch.
     pub(crate) fn handle(&self) -> Option<Handle> {
         match self {
             Self::Write { target: Target::Handle(handle), .. }
@@ -92,7 +92,7 @@ impl BatchPart {
         }
     }
 
-    /// Whether it is about an object that the batch itself creates.
+    /// Whether its object is created by the batch itself.
     pub(crate) fn creates_target(&self) -> bool {
         match self {
             Self::Write { target, .. } | Self::Delete { target, .. } => matches!(target, Target::Created(_)),
@@ -119,7 +119,7 @@ impl BatchPart {
 }
 
 impl Kernel {
-    /// Does all the operations, or none and says which is the first that cannot be done.
+    /// Performs all operations, or none. The failure names the first operation that fails.
     pub(crate) fn batch(&mut self, caller: &Caller, parts: &[BatchPart]) -> Result<Reply, Failure> {
         let account = caller.account;
         let owner = self.agents.name(account);
@@ -130,7 +130,7 @@ impl Kernel {
             match part.to_heap(&owner, &mut work) {
                 Ok(op) => ops.push(op),
                 Err(failure) => {
-                    // What comes before it may fail first, as it would alone.
+                    // An earlier operation may fail first, as it would outside a batch.
                     rejected = Some(failure);
                     break;
                 }
@@ -162,10 +162,10 @@ impl Kernel {
     }
 }
 
-/// How a handle stands that is not known yet.
+/// The text that stands for a handle that is not known yet.
 const UNKNOWN_HANDLE: &str = "0x0";
 
-/// What an object will hold, links included.
+/// The content of an object with its links written in.
 fn linked(content: &Content, links: &[(Pointer, Created)], work: &mut Work) -> Result<Content, Failure> {
     let Content::Json(value) = content else { return Ok(content.clone()) };
     let added = links
@@ -177,12 +177,13 @@ fn linked(content: &Content, links: &[(Pointer, Created)], work: &mut Work) -> R
     match patched {
         Ok(value) => Ok(Content::Json(value)),
         Err(error) if matches!(error.reason, PatchReason::Work(_)) => Err(heap_failure(error.into())),
-        // A link that leads nowhere is refused when the batch is done.
+        // An invalid link is refused when the batch is performed.
         Err(_) => Ok(content.clone()),
     }
 }
 
-/// The wire form: `op` and its own members; the target under `handle` or `created`, the links as `[pointer, index]`.
+/// The wire form: `op` and its own members; the target under `handle` or `created`, the links as `[pointer,
+/// index]`.
 impl BatchPart {
     pub(crate) fn to_value(&self) -> Value {
         let mut members = Object::new();
@@ -269,7 +270,7 @@ fn insert_links(members: &mut Object, links: &[(Pointer, Created)]) {
     insert_some(members, "links", Some(pairs).filter(|pairs| !pairs.is_empty()));
 }
 
-/// Links: an array of `[pointer, index]`, or an object.
+/// Reads links: an array of `[pointer, index]`, or an object from pointers to indexes.
 fn links_field(fields: &mut Fields<'_>) -> Result<Vec<(Pointer, Created)>, FieldError> {
     let wrong = fields.error("links", "expected JSON Pointers with the indexes of earlier operations");
     let link = |pointer: &str, index: &Value| {
@@ -294,7 +295,7 @@ fn created(index: u64) -> Option<Created> {
     usize::try_from(index).ok().map(Created)
 }
 
-/// Shows the JSON value that an object is to hold, if it is one.
+/// Calls `look` with the content of an object if it is JSON.
 pub(crate) fn each_value(content: &Content, look: &mut dyn FnMut(&Value) -> bool) -> bool {
     match content {
         Content::Json(value) => look(value),

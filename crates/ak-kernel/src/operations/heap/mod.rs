@@ -186,7 +186,7 @@ impl Family for HeapRequest {
                 let target = Target::type_name(&type_name);
                 query_for(Action::HeapQuery, target, &type_name, Some(form.clone().into()))
             }
-            // Who may create objects of a type may say what they hold, as long as nobody else uses the type.
+            // An agent that may create objects of a type may also set the schema that applies in its own scope.
             Self::TypeRegister { name, schema } => {
                 let args = object! { "schema": schema.clone() };
                 query_for(Action::HeapAlloc, Target::type_name(name), name, Some(args))
@@ -194,7 +194,7 @@ impl Family for HeapRequest {
             Self::TypeUnregister { name } => {
                 query_for(Action::HeapAlloc, Target::type_name(name), name, None)
             }
-            // Each operation of a batch puts its own question.
+            // Each operation of a batch has a policy query of its own.
             Self::Batch { .. } => Ok(None),
         }
     }
@@ -223,7 +223,7 @@ impl Family for HeapRequest {
         true
     }
 
-    /// The heap is a gauge: what it holds is checked and counted as it changes.
+    /// Objects and bytes of the heap are gauges, which are checked and counted when the heap changes.
     fn charges(&self, _kernel: &Kernel, _caller: &Caller, _agent: &str) -> Result<Amounts, Failure> {
         Ok(Amounts::new())
     }
@@ -250,7 +250,7 @@ impl Family for HeapRequest {
         let of_object =
             |handle: &Handle| kernel.subjects.of_object(&kernel.heap, *handle).unwrap_or(agent).clone();
         match self {
-            // Version 8 kept these for good.
+            // In version 8 these records could not be erased.
             Self::TypeRegister { .. } if kernel.recorded.is_some() => Vec::new(),
             Self::Read { handle, .. }
             | Self::Stat { handle }

@@ -42,7 +42,7 @@ impl Kernel {
         handle: Handle,
         version: Option<u64>,
     ) -> Result<Reply, Failure> {
-        // An object that was deleted is not read, not even as it was before.
+        // No version of a deleted object can be read.
         let object = self.heap.read(handle).map_err(|error| gone(caller, error))?;
         let version = version.unwrap_or(object.version());
         let revision = self.heap.read_at(handle, version).map_err(heap_failure)?;
@@ -78,7 +78,7 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    /// Plans a change of the heap, pays for it, and lets it happen; or none of these.
+    /// Plans a change of the heap, charges it and commits it. If one step fails, nothing is changed.
     fn change(
         &mut self,
         account: AgentId,
@@ -95,7 +95,8 @@ impl Kernel {
     }
 }
 
-/// An agent session is told the same of an object that is gone as of one that never was.
+/// The failure for an object that does not exist. An agent session cannot tell a deleted object from one that never
+/// existed.
 fn gone(caller: &Caller, error: HeapError) -> Failure {
     match error {
         HeapError::NotFound { handle, .. } if !caller.is_owner() => no_object(&Target::heap(handle.raw())),
@@ -103,7 +104,7 @@ fn gone(caller: &Caller, error: HeapError) -> Failure {
     }
 }
 
-/// What can be said of an object without its content.
+/// The properties of an object without its content.
 pub(crate) fn description(object: &ak_heap::Object) -> Object {
     let members: [(&str, Value); 5] = [
         ("type", object.type_name().into()),
@@ -115,9 +116,9 @@ pub(crate) fn description(object: &ak_heap::Object) -> Object {
     members.into_iter().collect()
 }
 
-/// The heap's part of the accounts. Whoever owns an object pays for it.
+/// The heap's part of the accounts. An object is charged to its owner.
 impl Agents {
-    /// Charges what a change adds, or gives back what it frees.
+    /// Charges what a change adds, or credits what it frees.
     pub(crate) fn pay(&mut self, account: AgentId, change: &Change, now: Elapsed) -> Result<(), Failure> {
         let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
@@ -129,7 +130,7 @@ impl Agents {
         Ok(())
     }
 
-    /// Counts a change that needs no leave.
+    /// Counts a change without checking limits.
     pub(crate) fn follow(&mut self, account: AgentId, change: &Change, now: Elapsed) {
         let account = self.find(&change.owner).unwrap_or(account);
         let (objects, bytes) = gauges(change);
@@ -153,7 +154,7 @@ impl Agents {
     }
 }
 
-/// By how many objects and bytes the heap grows.
+/// The numbers of objects and bytes by which the heap grows.
 fn gauges(change: &Change) -> (i64, i64) {
     let objects = match change.action {
         ak_heap::Action::Alloc => 1,

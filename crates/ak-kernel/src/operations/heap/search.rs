@@ -20,11 +20,11 @@ use crate::{
     state::{Caller, Kernel},
 };
 
-/// Most bytes of contents on one page of a query. An object that is longer comes alone.
+/// Most bytes of contents on one page of a query. A longer object is returned alone.
 pub const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 impl Kernel {
-    /// The objects that a query finds among those that the session could read one by one.
+    /// The objects that match a query, among those that the session could read one by one.
     pub(crate) fn search(&mut self, caller: &Caller, form: &Object) -> Result<Reply, Failure> {
         let mut work = self.meter();
         let found = self.search_within(caller, form, &mut work);
@@ -44,7 +44,7 @@ impl Kernel {
         let agent = self.agents.name(caller.account);
         let gate = self.gate_of(caller, agent);
         let (heap, own) = (gate.heap, [&*gate.agent]);
-        // Of others' objects nothing is looked at where no rule could permit it.
+        // Other agents' objects are searched only if some rule could permit reading them.
         let everybodys = gate.owner || gate.policy.may_permit_others_objects();
         let scope = if everybodys { Scope::All } else { Scope::Owners(&own) };
         let form = Value::from(form.clone());
@@ -63,7 +63,7 @@ impl Kernel {
             query.limit = fits;
             page = heap.query_in_scope(&query, scope, admits, work).map_err(query_refused)?;
         }
-        // What was not looked at may be the agent's.
+        // Objects that were not examined for lack of steps may belong to the agent.
         if gate.is_spent() {
             return Err(over_steps());
         }
@@ -82,7 +82,7 @@ impl Kernel {
 }
 
 impl Gate<'_> {
-    /// Whether the session may search the object's type, where the gate was asked about all types only.
+    /// Whether the session may search the object's type. The gate has decided on a query of all types only.
     fn may_search(&self, object: &ak_heap::Object, form: &Value) -> bool {
         let Ok(target) = Target::type_name(object.type_name()) else { return false };
         let question =
@@ -97,7 +97,8 @@ impl Gate<'_> {
         self.permits_uncounted(&PolicyQuery { action: Action::HeapRead, target, args: None, owned })
     }
 
-    /// What a limit counts has to be asked for one by one.
+    /// Whether the policy permits the query and no limit counts it. A counted object must be read by a request of
+    /// its own.
     fn permits_uncounted(&self, question: &PolicyQuery) -> bool {
         self.permits(question) && self.charges(question, &[]).is_ok_and(|charges| charges.is_empty())
     }

@@ -1,4 +1,4 @@
-//! Types of heap objects: registered with a schema, and taken back.
+//! Types of heap objects: registration and removal.
 
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -18,14 +18,14 @@ use crate::{
     state::Kernel,
 };
 
-/// The scope of the owner's types: they bind everybody.
+/// The scope of the owner's types, which apply to all agents.
 const EVERYBODY: &str = "";
 
 impl Kernel {
-    /// Registers a type, or gives it another schema.
+    /// Registers a type, or replaces its schema.
     ///
-    /// The owner's types bind everybody, an agent's bind the agent and those below it: no other agent learns of them, and
-    /// none of its objects are looked at.
+    /// The owner's types apply to all agents; an agent's types apply to the agent and its descendants. Other agents
+    /// learn nothing of them, and their objects are not checked.
     pub(crate) fn register_type(
         &mut self,
         account: AgentId,
@@ -55,10 +55,10 @@ impl Kernel {
         Ok(Reply::Value(reply.into()))
     }
 
-    /// Takes a type back that the agent, or the owner, registered.
+    /// Removes a type that the agent, or the owner, registered.
     ///
     /// # Errors
-    /// NOT_FOUND where it registered none of this name.
+    /// NOT_FOUND if the agent registered no type of this name.
     pub(crate) fn unregister_type(&mut self, account: AgentId, name: &Text) -> Result<Reply, Failure> {
         let scope = self.type_scope(account);
         if !self.heap.unregister_type(&scope, name) {
@@ -70,7 +70,7 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    /// Takes back all types that bind an agent which has ended.
+    /// Removes all types of an agent that was removed.
     pub(crate) fn forget_types(&mut self, agent: &Text) {
         let own = self.types.0.keys().filter(|(scope, _)| scope == agent).cloned();
         for (scope, name) in own.collect::<Vec<_>>() {
@@ -79,9 +79,9 @@ impl Kernel {
         }
     }
 
-    /// Whom the types of an agent bind.
+    /// The scope in which an agent's types apply.
     fn type_scope(&self, account: AgentId) -> Text {
-        // In version 8 all types bound everybody.
+        // In version 8 all types applied to all agents.
         match account.is_main() || self.recorded.is_some() {
             true => Text::from(EVERYBODY),
             false => self.agents.name(account),

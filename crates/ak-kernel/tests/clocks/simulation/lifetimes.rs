@@ -1,4 +1,4 @@
-//! Grants, capabilities and deadlines: what is issued, and when the kernel may end it.
+//! Grants, capabilities and deadlines: their lifetimes, and when the kernel may end them.
 
 use ak_kernel::{AgentRequest, Code, Request, SessionId};
 use ak_policy::budget::Dimension;
@@ -10,7 +10,7 @@ use crate::{EXPIRED, Fate, MINUTE, lease, support::load};
 pub(super) struct Life {
     pub(super) path: String,
     pub(super) session: SessionId,
-    /// How it is refused afterwards.
+    /// The refusal after its end.
     pub(super) over: Fate,
     pub(super) from_us: u64,
     pub(super) lasts_us: u64,
@@ -20,7 +20,7 @@ pub(super) struct Life {
 }
 
 impl Run {
-    /// Loads a policy with one more grant. Nothing is renewed by it.
+    /// Loads a policy with one more grant. The older grants are not renewed.
     pub(super) fn issue_policy_grant(&mut self) {
         self.leases += 1;
         let (minutes, path) = (self.minutes(), format!("/lease{}/x", self.leases));

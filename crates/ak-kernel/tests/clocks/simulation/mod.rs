@@ -12,7 +12,7 @@ use lifetimes::Life;
 use random::{Random, Seed};
 use rates::Rate;
 
-/// By how much the wall clock of a new boot may lag behind before the kernel takes notice.
+/// By how much the wall clock of a new boot may lag behind without raising the kernel's upper bound.
 const REBOOT_DOUBT: u64 = 10 * SECOND;
 
 /// The model that a run compares the kernel with.
@@ -23,11 +23,11 @@ struct Run {
     lives: Vec<Life>,
     rates: Vec<Rate>,
     heard: Vec<u64>,
-    /// By how much the upper bound may be short, and what was said of the clocks at the newest input.
+    /// By how much the upper bound may be too low.
     doubt_us: u64,
     offset_us: i64,
     boot: u8,
-    /// How many boots have begun since the wall clock was synchronised.
+    /// The number of boots since the wall clock was synchronised.
     boots: u8,
     has_synchronised: bool,
     uptime_us: u64,
@@ -85,12 +85,12 @@ impl Run {
         run
     }
 
-    /// Tells the model that the kernel read its clocks just now.
+    /// Updates the model for an input at the current time.
     fn note_input(&mut self) {
         let World { offset_us: offset, synchronised, boot, .. } = self.world;
         let begins_boot = boot != self.boot;
         if begins_boot {
-            // What the wall clock says is short by so much, and too much by so much.
+            // By how much the time that the wall clock shows is too short and too long.
             let ended = if self.has_synchronised { self.offset_us.min(0) } else { self.offset_us };
             let (short, over) = ((ended - offset).max(0) as u64, (offset - ended).max(0));
             self.doubt_us += short;
@@ -103,7 +103,7 @@ impl Run {
             self.steps.push(offset - self.offset_us);
         }
         if synchronised && !self.has_synchronised {
-            // Of two boots it is known in sum only how long the machine was off.
+            // After two boots only the sum of the times is known for which the machine was off.
             let was_short = self.doubt_us > REBOOT_DOUBT || self.boots > 1;
             self.boots = 0;
             self.doubt_us = if begins_boot { 0 } else { self.doubt_us.min(REBOOT_DOUBT) };
@@ -135,7 +135,7 @@ impl Run {
             7 => {
                 let from_genesis = self.random.below(4) == 0;
                 self.world.restart(from_genesis);
-                // How fast a session is heard is no part of the state.
+                // Admission rates are not part of the state.
                 self.heard.clear();
             }
             8 => {
@@ -168,7 +168,7 @@ impl Run {
         self.use_everything();
     }
 
-    /// The owner is always heard: so a step of the wall clock is noted.
+    /// The owner has no rates, so a step of the wall clock is always recorded.
     fn owner_asks(&mut self) {
         self.world.owner(Request::Admin(AdminRequest::LastError)).unwrap();
         self.note_input();
@@ -208,7 +208,7 @@ impl Run {
         }
     }
 
-    /// A thread reads the clocks, and another one overtakes it.
+    /// One thread reads the clocks, and another one overtakes it.
     fn arrive_late(&mut self) {
         let late = self.world.read();
         self.world.wait(self.random.pick(&[1, SECOND, 30 * SECOND]));
@@ -230,7 +230,7 @@ impl Run {
         }
     }
 
-    /// Once the clocks are right, everything comes back.
+    /// Once the clocks are right, everything is restored.
     fn end(&mut self) {
         self.world.wait(MINUTE);
         self.world.synchronise();
@@ -248,8 +248,8 @@ impl Run {
     }
 }
 
-/// No grant lives longer than its minutes, no rate gives more than its rate in any span, no deadline is missed; nothing that
-/// should live dies within a boot, and all of it comes back after a restart. `AK_SEED` runs one seed again.
+/// No grant lives longer than its minutes, no rate is exceeded in any span, and no deadline is missed. Nothing ends
+/// early within a boot, and everything is the same after a restart. `AK_SEED` runs a single seed.
 #[test]
 fn elapsed_time_is_told_from_the_wall_clock() {
     let seeds: Vec<u64> = match std::env::var("AK_SEED") {

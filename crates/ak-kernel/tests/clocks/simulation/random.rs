@@ -1,4 +1,4 @@
-//! The numbers of a run.
+//! The random numbers of a run.
 
 /// A generator of numbers (xorshift64*).
 pub(super) struct Random(pub(super) u64);

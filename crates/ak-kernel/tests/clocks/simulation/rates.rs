@@ -1,9 +1,9 @@
-//! Rates: what is used, and how much the kernel may permit.
+//! Rates: their uses, and how much the kernel may permit.
 
 use super::Run;
 use crate::{EXPIRED, Fate};
 
-/// A rate: so many uses in a bucket, or in any span.
+/// A rate: a number of uses as a token bucket, or in any span.
 pub(super) struct Rate {
     pub(super) path: &'static str,
     pub(super) amount: u64,
@@ -15,7 +15,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Whether the uses so far are ones that the rate allows.
+    /// Whether the rate allows the uses so far.
     fn check(&self) {
         let until = *self.uses.last().unwrap();
         for (index, from) in self.uses.iter().enumerate() {
