@@ -73,8 +73,8 @@
 //! ## At the bottom
 //! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one
 //! runtime of a process), `fork` (which values a forked child must not use), `clock`, `random`, `fair_mutex`,
-//! `descriptors` (the limit on file descriptors), `trusted_file` (rejects files that other users can write),
-//! `temp_file` (files that are written first and named afterwards).
+//! `descriptors` (the limit on file descriptors), `trusted_file` (reads files that untrusted users cannot have
+//! written), `temp_file` (files that are written first and named afterwards).
 //!
 //! # Directions
 //!
