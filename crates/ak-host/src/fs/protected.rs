@@ -42,7 +42,7 @@ struct Entry {
     beneath: Vec<FileId>,
 }
 
-/// A snapshot of what is protected.
+/// The protected files at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct ProtectedPaths {
     ids: Vec<FileId>,
