@@ -110,7 +110,7 @@ impl Protected {
         }
     }
 
-    /// A snapshot of what is protected now.
+    /// Returns the files that are protected at this moment.
     ///
     /// # Errors
     /// When a protected path cannot be examined.

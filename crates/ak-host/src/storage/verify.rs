@@ -1,4 +1,4 @@
-//! The result of a verification of the log, and the anchor that it rests on.
+//! The result of a verification of the log, and the anchor with which the log was compared.
 
 use ak_audit::{Checkpoint, SigningKey, VerifierKey, note::NoteError};
 use ak_json::{Value, object};

@@ -106,8 +106,7 @@ impl FileDisk {
         }
     }
 
-    /// Locks the directory itself, which no other process can remove while it is open, if its file system supports
-    /// that.
+    /// Locks the directory itself, if its file system supports that. Removing the lock file does not release this lock.
     fn lock_directory(&self) -> Result<(), DiskError> {
         match flock(&**self.directory()?, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) | Err(Errno::BADF | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => {
