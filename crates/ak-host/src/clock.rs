@@ -80,8 +80,8 @@ fn is_synchronised(uptime_us: u64) -> bool {
 
 #[expect(unsafe_code, reason = "the system call has no safe wrapper")]
 fn ask_whether_synchronised() -> bool {
-    // SAFETY: all-zero bytes are a `timex` (integers and padding); with `modes` 0 the call changes nothing and only writes
-    // into the struct, which lives until it returns.
+    // SAFETY: all-zero bytes are a valid `timex` (integers and padding). With `modes` 0 the call changes nothing and
+    // only writes into the struct, which lives until it returns.
     let state = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();
         libc::adjtimex(&mut timex)

@@ -1,7 +1,7 @@
 //! Preallocates the journal's next segment: a file of zeros, written and synced in the background.
 //!
-//! The first write to a fresh block commits the file system's own journal at the next sync. Zero-filling on the commit path doubles a
-//! batch's cost, so it is done ahead, in the background.
+//! The first write to a fresh block commits the file system's own journal at the next sync. Zero-filling on the commit
+//! path doubles a batch's cost, so it is done ahead, in the background.
 
 use std::{
     fs::File,
