@@ -1,4 +1,4 @@
-//! Drivers of the Authority Kernel on `std`: this crate performs all input and output and makes no policy decision.
+//! Drivers of the Authority Kernel on `std`: this crate performs all input and output, and decides on no request.
 //!
 //! A [`Connection`] is a session with a kernel that is embedded in this process or served by a daemon over a Unix
 //! socket. The [`Driver`] runs an embedded kernel: it gives the kernel time and entropy, writes its records, performs
@@ -25,7 +25,7 @@
 //! `server` accepts connections. `hello` authenticates each connection, and `session` serves its requests. `limits`
 //! bounds the sessions, effects and memory of every session but the owner's.
 //!
-//! ## `connection`: one session with a kernel, wherever the kernel runs
+//! ## `connection`: one session with a kernel, embedded or behind a socket
 //! `embedded` is a kernel in this process, `remote` a kernel behind a socket. `policy_files` reads a policy with the
 //! files that it includes; `tool_files` reads the schemas that a tool's manifest refers to.
 //!
@@ -36,7 +36,7 @@
 //! serves running tools; `log_work` verifies the log and proves entries. `snapshots` and `scrub` work beside the
 //! writer: `unsaved` measures when a snapshot is due, and `scrub` reads the segments that opening left unread.
 //!
-//! ## `effects`: what the kernel permits, performed
+//! ## `effects`: performs the effects that the kernel permits
 //! `context` connects a running effect to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools.
 //! `infer` calls models: `routes` maps models to servers, and `circuit` suspends servers that fail; `call` is one call,
 //! `outgoing` its request, `body` reads the response, `sse` splits a stream into events. `formats` translates to and
@@ -50,11 +50,11 @@
 //! keeps every agent away from the kernel's own files. `preserve` copies owner, mode and attributes to a file's
 //! replacement; `sweep` removes temporary files of killed processes; `error` says why an effect failed.
 //!
-//! ## `net`: the network as the operator set it up
+//! ## `net`: the network as the operator configured it
 //! `connection` is one HTTP/1.1 connection, `head_limit` bounds the length of its response heads, `pool` keeps idle
 //! connections, and `error` says why a request got no response.
 //!
-//! ## `secrets`: what must not get out
+//! ## `secrets`: secrets and the keys of the kernel
 //! `value` is one secret. `store` inserts secrets into requests, `redact` removes them from completions, and
 //! `redact_stream` removes them from a stream piece by piece. `key_file` reads and creates key files: `tokens` (keys of
 //! capability tokens) and `checkpoint_key`.
