@@ -1,4 +1,4 @@
-//! How a caller waits for a call, where pieces of the answer go, and how a call ends that nobody waits for any more.
+//! How a caller waits for a call, where pieces of the answer go, and how an abandoned call ends.
 
 use std::{
     future::Future,
@@ -16,19 +16,20 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::runtime::{Runtime, drive};
 
-/// How often an interruptible wait asks whether to go on, in milliseconds.
+/// Interval at which an interruptible wait calls `should_continue`, in milliseconds.
 pub const INTERRUPT_POLL_MS: u64 = 20;
-/// How long a cancelled call may take to end by itself, in milliseconds. After that its caller returns, and the call ends alone.
+/// How long a caller waits for a cancelled call to end, in milliseconds. After that the caller returns, and the call
+/// ends on its own.
 const CANCEL_GRACE_MS: u64 = 40;
 
 /// Where the pieces of a streamed answer go.
 pub(crate) enum ChunkSink<'s> {
-    /// They are dropped.
+    /// Pieces are dropped.
     Discard,
-    /// A function that returns false when it wants no more. It runs on the thread of the caller, who waits, and may block or make
-    /// calls of its own.
+    /// A function that returns false when it wants no more pieces. It runs on the waiting caller's thread, and may
+    /// block or make calls of its own.
     Callback(Box<dyn FnMut(&str) -> bool + Send + 's>),
-    /// A channel. A full one pauses the stream; a closed one ends it.
+    /// A channel: a full channel pauses the stream, a closed channel ends it.
     Channel(mpsc::Sender<String>),
 }
 
@@ -38,19 +39,21 @@ impl ChunkSink<'static> {
     }
 }
 
-/// How the caller waits, which decides on which threads blocking work (files, tools, the log) is done.
+/// How the caller waits; this decides which threads do blocking work (files, tools, the log).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallMode {
-    /// The caller's thread waits for nothing else and does the blocking work itself.
+    /// The caller's thread only waits for this call, and does the blocking work itself.
     Blocking,
-    /// The caller's thread drives the call and polls for interrupts: blocking work is done on threads of the runtime, except slices of tools.
+    /// The caller's thread drives the call and polls for interrupts. Threads of the runtime do the blocking work,
+    /// except slices of tools, which the caller's thread runs.
     Polling,
     /// The call is a task of the runtime, whose threads do the blocking work.
     Task,
 }
 
 impl CallMode {
-    /// Runs work that may block briefly on the disk.
+    /// Runs work that may block briefly on the disk; in a task of the runtime, another thread takes over the worker's
+    /// tasks meanwhile.
     pub(crate) fn block_briefly<T>(self, work: impl FnOnce() -> T) -> T {
         match self {
             Self::Blocking | Self::Polling => work(),
@@ -59,18 +62,18 @@ impl CallMode {
     }
 }
 
-/// How a caller waits for an effect, and what is done with pieces of its answer.
+/// How a caller waits for an effect, and where pieces of its answer go.
 pub(crate) struct CallOptions<'s> {
     pub(crate) chunks: ChunkSink<'s>,
-    /// Cancelled when nobody waits any more.
+    /// Cancelled when the caller no longer waits.
     pub(crate) stop: CancellationToken,
-    /// When the caller stops waiting, if ever.
+    /// When the caller stops waiting; `None` for never.
     pub(crate) due: Option<Instant>,
     pub(crate) mode: CallMode,
 }
 
 impl CallOptions<'_> {
-    /// Options for a call whose caller is gone: it is cancelled from the start.
+    /// Options for a call whose caller is gone: cancelled from the start.
     pub(crate) fn abandoned() -> CallOptions<'static> {
         let stop = CancellationToken::new();
         stop.cancel();
@@ -78,8 +81,8 @@ impl CallOptions<'_> {
     }
 }
 
-/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one; when that
-/// returns false, the call is cancelled through `stop`, unless its outcome is there already.
+/// Drives a call on this thread to its end. Every [`INTERRUPT_POLL_MS`] milliseconds it calls `should_continue`, if
+/// there is one; when that returns false, it cancels the call through `stop`, unless the outcome is already there.
 pub(crate) fn wait_for_outcome(
     call: impl Future<Output = Outcome>,
     stop: &CancellationToken,
@@ -93,8 +96,8 @@ pub(crate) fn wait_for_outcome(
     })
 }
 
-/// Drives a future on this thread to its end. Every [`INTERRUPT_POLL_MS`] it asks `should_continue`, where there is one. Returns
-/// `None` when that returned false and the future has not ended.
+/// Drives a future on this thread to its end and returns its output. Every [`INTERRUPT_POLL_MS`] milliseconds it calls
+/// `should_continue`, if there is one; returns `None` when that returned false and the future has not ended.
 pub fn drive_interruptible<T>(
     mut future: Pin<&mut impl Future<Output = T>>,
     should_continue: Option<&mut dyn FnMut() -> bool>,
@@ -106,7 +109,7 @@ pub fn drive_interruptible<T>(
             return ended;
         }
         if !should_continue() {
-            // It may have ended since it was last polled.
+            // The future may have become ready since the last poll.
             return drive(future, Some(Duration::ZERO));
         }
     }
@@ -116,8 +119,8 @@ pub(crate) fn abandoned() -> Failure {
     Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more")
 }
 
-/// The outcome of a request that no thread waits for. It can be awaited on any runtime. Dropping it cancels the request and releases
-/// its reservations.
+/// The outcome of a request, as a future that can be awaited on any runtime. Dropping it cancels the request and
+/// releases its reservations.
 #[derive(Debug)]
 pub struct OutcomeFuture {
     task: Result<JoinHandle<Outcome>, Option<Failure>>,
@@ -125,7 +128,7 @@ pub struct OutcomeFuture {
 }
 
 impl OutcomeFuture {
-    /// Spawns a call on the runtime; `stop` cancels it.
+    /// Spawns a call on the runtime. Dropping the returned future cancels `stop`.
     pub(crate) fn spawn(
         call: impl Future<Output = Outcome> + Send + 'static,
         stop: CancellationToken,

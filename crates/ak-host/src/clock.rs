@@ -1,4 +1,4 @@
-//! The clocks and the entropy that every input carries.
+//! Reads the clocks and the entropy that every input of the kernel carries.
 
 use std::{
     sync::{
@@ -11,15 +11,15 @@ use std::{
 use ak_kernel::{Now, Time};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Where Linux names the boot.
+/// The file in which Linux gives the id of the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// How long what the system said of its wall clock is believed, in µs.
+/// How long an answer of the system about its wall clock is reused, in µs.
 const SYNCHRONISED_US: u64 = 1_000_000;
 
-/// The system's clocks and 32 bytes from its random source.
+/// Returns the times of the system's clocks, and 32 bytes from its random source.
 ///
 /// # Errors
-/// When the system has no random source: the kernel must not run without one.
+/// When the system has no random source; the kernel must not run without one.
 pub(crate) fn now() -> Result<Now, getrandom::Error> {
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)?;
@@ -32,7 +32,7 @@ fn wall() -> Time {
     Time::from_micros(u64::try_from(us).unwrap_or(u64::MAX))
 }
 
-/// Time since the boot, in µs, the time that the machine slept included.
+/// Returns the time since the boot in µs, including time in which the machine slept.
 fn uptime_us() -> u64 {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -40,8 +40,8 @@ fn uptime_us() -> u64 {
     seconds.saturating_mul(1_000_000).saturating_add(rest)
 }
 
-/// Which boot of the machine this is. Where the system does not say, each process counts as a boot of its own: between two of
-/// them time is known less well then, and never more than is so.
+/// Returns the id of the machine's boot. If the system has none, each process counts as a boot of its own: times of two
+/// processes are then compared less precisely, but never wrongly.
 fn boot() -> Result<[u8; 16], getrandom::Error> {
     static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
     if let Some(boot) = BOOT.get() {
@@ -59,15 +59,15 @@ fn boot() -> Result<[u8; 16], getrandom::Error> {
     Ok(*BOOT.get_or_init(|| boot))
 }
 
-/// 32 hexadecimal digits, with dashes between them.
+/// Parses 32 hexadecimal digits with dashes between them.
 fn parse_boot(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.trim().chars().filter(|digit| *digit != '-').collect();
     u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32).map(u128::to_be_bytes)
 }
 
-/// Whether the system says that its wall clock is synchronised. It is asked once in a while.
+/// Whether the system says that its wall clock is synchronised; an answer is reused for [`SYNCHRONISED_US`].
 fn is_synchronised(uptime_us: u64) -> bool {
-    // The answer in the lowest bit, and when it was given in the others.
+    // The answer in the lowest bit, and the uptime of the answer in the other bits.
     static ANSWER: AtomicU64 = AtomicU64::new(0);
     let answer = ANSWER.load(Ordering::Relaxed);
     if answer != 0 && uptime_us.saturating_sub(answer >> 1) < SYNCHRONISED_US {
@@ -80,8 +80,8 @@ fn is_synchronised(uptime_us: u64) -> bool {
 
 #[expect(unsafe_code, reason = "the system call has no safe wrapper")]
 fn ask_whether_synchronised() -> bool {
-    // SAFETY: all-zero bytes are a `timex` (integers and padding); with `modes` 0 the call changes nothing and only writes
-    // into the struct, which lives until it returns.
+    // SAFETY: all-zero bytes are a valid `timex` (integers and padding). With `modes` 0 the call changes nothing and
+    // only writes into the struct, which lives until it returns.
     let state = unsafe {
         let mut timex: libc::timex = std::mem::zeroed();
         libc::adjtimex(&mut timex)

@@ -1,9 +1,9 @@
-//! How many descriptors this process may have.
+//! The limit on file descriptors of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on descriptors to the hard one, and never lowers it: a connection, an effect and a segment of the journal
-/// take one each. Gives the limit that holds then; none where there is none.
+/// Raises the soft limit on descriptors to the hard one, and never lowers it: each connection, effect and segment of
+/// the journal takes a descriptor. Returns the limit that holds then; `None` when there is no limit.
 pub fn raise_descriptor_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let may_be_raised = current.is_some_and(|current| maximum.is_none_or(|maximum| current < maximum));

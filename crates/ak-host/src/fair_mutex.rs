@@ -1,19 +1,21 @@
-//! A mutex that serves threads in the order in which they ask, and that tells when a thread panicked while it held it.
+//! A mutex that serves threads in the order of their requests, and that reports when a thread panicked while it held
+//! the lock.
 
 use std::{
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Threads get this mutex in the order in which they ask for it: after a long hold the thread that waits longest gets it next.
-/// A plain mutex lets a thread that asks again at once overtake one that is still waking up, so that a wait lasts many holds.
+/// A mutex that threads get in the order in which they ask for it: when it is released, the thread that has waited
+/// longest gets it. With a plain mutex, a thread that asks again at once can overtake one that is still waking up, so
+/// that a wait can last for many holds.
 pub(crate) struct FairMutex<T> {
     queue: parking_lot::Mutex<()>,
     /// Never contended, since only the holder of `queue` locks it. It records whether a holder panicked.
     value: Mutex<T>,
 }
 
-/// A locked [`FairMutex`]. The fields are released in this order.
+/// A locked [`FairMutex`]. The fields are released in declaration order.
 pub(crate) struct FairGuard<'t, T> {
     value: MutexGuard<'t, T>,
     _queue: parking_lot::MutexGuard<'t, ()>,
@@ -24,12 +26,12 @@ impl<T> FairMutex<T> {
         FairMutex { queue: parking_lot::Mutex::new(()), value: Mutex::new(value) }
     }
 
-    /// Locks it if it is free and no earlier holder panicked.
+    /// Locks the mutex if it is free and no earlier holder panicked.
     pub(crate) fn try_lock(&self) -> Option<FairGuard<'_, T>> {
         self.lock_value(self.queue.try_lock()?).ok()
     }
 
-    /// Waits in the queue and locks it.
+    /// Waits in the queue and locks the mutex.
     ///
     /// # Errors
     /// The guard, wrapped, when an earlier holder panicked.

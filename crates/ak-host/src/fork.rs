@@ -1,9 +1,9 @@
-//! The identity of this process: what was opened before a fork belongs to the parent.
+//! The identity of this process, and values that belong to it: a forked child must not use what its parent opened.
 //!
-//! A child has copies of the parent's memory and descriptors, and none of its threads. If both used one kernel, two kernels would
-//! write one journal; so a child may not use what it inherited. A page that the system wipes in a child (`MADV_WIPEONFORK`, Linux
-//! 4.14) shows whether a value was inherited. Without that page the process id does, which two processes of different namespaces
-//! can share.
+//! A child has copies of the parent's memory and descriptors, but none of its threads. If both used one kernel, two
+//! kernels would write one journal, so a child must not use inherited values. A page that the system wipes in a child
+//! (`MADV_WIPEONFORK`, Linux 4.14) shows whether a value was inherited. Without such a page the process id shows it,
+//! which two processes of different namespaces can share.
 
 use std::{
     mem::ManuallyDrop,
@@ -18,30 +18,30 @@ use std::{
 
 use ak_kernel::{Code, Failure};
 
-/// Identifies the process in which a value was made.
+/// Identifies the process in which a value was made, so that a forked child can detect inherited values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessIdentity(u64);
 
 impl ProcessIdentity {
-    /// The identity of this process.
+    /// Returns the identity of this process.
     pub fn current() -> ProcessIdentity {
         ProcessIdentity(process_number())
     }
 
-    /// Whether this is the current process, and not one that a child was forked from.
+    /// Whether this is the identity of the current process, and not of one from which it was forked.
     pub fn is_current(self) -> bool {
         self.0 == process_number()
     }
 
     /// # Errors
-    /// NOT_CONFIGURED in a child of that process.
+    /// NOT_CONFIGURED in any other process.
     pub fn check(self) -> Result<(), Failure> {
         if self.is_current() { Ok(()) } else { Err(used_after_fork()) }
     }
 }
 
-/// A value that is dropped only in the process that made it. In a child it is leaked: to drop it there would wait for threads that
-/// the child does not have, or end what the parent still uses.
+/// A value that is dropped only in the process that made it. In a child it is leaked: dropping it there could wait for
+/// threads that the child does not have, or end what the parent still uses.
 #[derive(Debug)]
 pub(crate) struct ProcessOwned<T> {
     value: ManuallyDrop<T>,
@@ -76,7 +76,7 @@ impl<T> Drop for ProcessOwned<T> {
     fn drop(&mut self) {
         if self.process.is_current() {
             #[expect(unsafe_code, reason = "whether a value is dropped is decided at its end")]
-            // SAFETY: this is its only end, and nobody reaches it afterwards.
+            // SAFETY: the value is dropped only here, and not used afterwards.
             unsafe {
                 ManuallyDrop::drop(&mut self.value);
             }
@@ -84,21 +84,22 @@ impl<T> Drop for ProcessOwned<T> {
     }
 }
 
-/// A value that each process makes for itself at first use and keeps for its lifetime. It takes no lock, since another thread could
-/// hold one at the moment of a fork.
+/// A value that each process makes for itself at first use, and keeps until it ends. Access takes no lock, because
+/// another thread could hold it at the moment of a fork.
 #[derive(Debug)]
 pub struct PerProcess<T> {
     made: AtomicPtr<(ProcessIdentity, T)>,
 }
 
 impl<T: Send + Sync + 'static> PerProcess<T> {
-    /// Nothing is made yet.
+    /// Creates an empty cell; the value is made at first use.
     #[must_use]
     pub const fn new() -> PerProcess<T> {
         PerProcess { made: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// The value of this process. When two threads make one at once, both get the one that was ready first, and the other is dropped.
+    /// Returns the value of this process, made by `make` at first use. When two threads make one at once, both get the
+    /// one that was stored first, and the other is dropped.
     ///
     /// # Errors
     /// Those of `make`.
@@ -111,20 +112,20 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         let faster = self.made.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire).err();
         if let Some(value) = faster.and_then(value_of_this_process) {
             #[expect(unsafe_code, reason = "the box was taken apart above")]
-            // SAFETY: it comes from `Box::into_raw`, and was given to nobody.
+            // SAFETY: the pointer comes from `Box::into_raw`, and no other code has it.
             drop(unsafe { Box::from_raw(made) });
             return Ok(value);
         }
         #[expect(unsafe_code, reason = "a reference to what is leaked")]
-        // SAFETY: it comes from a box, and is never freed from here on.
+        // SAFETY: the pointer comes from a box, which is never freed from here on.
         Ok(unsafe { &(*made).1 })
     }
 }
 
-/// The value behind the pointer of a [`PerProcess`], if this process made it.
+/// Returns the value behind the pointer of a [`PerProcess`], if this process made it.
 fn value_of_this_process<T>(made: *mut (ProcessIdentity, T)) -> Option<&'static T> {
     #[expect(unsafe_code, reason = "a reference to what was leaked")]
-    // SAFETY: what stands at such a place was leaked from a box, whole, and is never freed.
+    // SAFETY: a pointer other than null comes from a box that was leaked after its value was complete.
     let found: Option<&'static (ProcessIdentity, T)> = unsafe { made.as_ref() };
     found.filter(|(process, _)| process.is_current()).map(|(_, value)| value)
 }
@@ -141,17 +142,17 @@ fn used_after_fork() -> Failure {
     Failure::new(Code::NotConfigured, message)
 }
 
-/// A number that distinguishes this process from its parents and children.
+/// Returns a number that distinguishes this process from its parents and children.
 fn process_number() -> u64 {
     let page = page();
     if page.is_null() {
         return u64::from(std::process::id());
     }
     #[expect(unsafe_code, reason = "the page is not the allocator's")]
-    // SAFETY: `page` gives null or the start of a page that is mapped for ever, which is aligned and holds nothing else.
+    // SAFETY: `page` returns null or the start of a page that stays mapped, is aligned, and is used for nothing else.
     let number = unsafe { &*page };
     match number.load(Ordering::Relaxed) {
-        // The page was wiped: this is a child, and it counts on from its parent.
+        // The page was wiped, so this is a child: it takes the number after its parent's.
         0 => {
             let next = NEWEST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
             let set = number.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -161,21 +162,21 @@ fn process_number() -> u64 {
     }
 }
 
-/// The newest number in use; a child inherits it and counts on.
+/// The newest number in use. A child inherits it and continues from it.
 static NEWEST: AtomicU64 = AtomicU64::new(0);
 
-/// The page that is wiped in a child; null where the system has none.
+/// Returns the page that the system wipes in a child; null when the system does not support that.
 #[expect(unsafe_code, reason = "mapping memory has no safe wrapper")]
 fn page() -> *const AtomicU64 {
     const PAGE_BYTES: usize = 4096;
     static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-    // Without a lock, which another thread could hold at the moment of the fork.
+    // Takes no lock, because another thread could hold it at the moment of a fork.
     let missing: *mut AtomicU64 = ptr::without_provenance_mut(align_of::<AtomicU64>());
     let known = PAGE.load(Ordering::Acquire);
     if !known.is_null() {
         return if known == missing { ptr::null() } else { known };
     }
-    // SAFETY: a new anonymous mapping, at no address in particular, overlaps with nothing.
+    // SAFETY: a new anonymous mapping at an address of the system's choice overlaps no other memory.
     let mapped = unsafe {
         libc::mmap(
             ptr::null_mut(),
@@ -186,7 +187,7 @@ fn page() -> *const AtomicU64 {
             0,
         )
     };
-    // SAFETY: the advice is for the page that was just mapped, of which nobody else knows.
+    // SAFETY: the advice concerns only the page that was just mapped, which no other code uses.
     let wiped = mapped != libc::MAP_FAILED
         && unsafe { libc::madvise(mapped, PAGE_BYTES, libc::MADV_WIPEONFORK) } == 0;
     let found = if wiped { mapped.cast() } else { missing };
@@ -194,7 +195,7 @@ fn page() -> *const AtomicU64 {
         Ok(_) => page(),
         Err(_) => {
             if mapped != libc::MAP_FAILED {
-                // SAFETY: another thread was faster; nobody knows of this page.
+                // SAFETY: another thread stored its page first; no other code uses this one.
                 unsafe { libc::munmap(mapped, PAGE_BYTES) };
             }
             page()
@@ -202,20 +203,20 @@ fn page() -> *const AtomicU64 {
     }
 }
 
-/// Most descriptors that are closed in a child.
+/// Maximum number of descriptors that are closed in a child.
 const CLOSED_MAX: usize = 1_024;
 
-/// The descriptors to close in a child; negative where a slot is free.
+/// The descriptors to close in a child; a negative number marks a free slot.
 static CLOSED: [AtomicI32; CLOSED_MAX] = [const { AtomicI32::new(-1) }; CLOSED_MAX];
 
-/// Marks a descriptor that a forked child must not keep: there it is redirected to `/dev/null`. So a lock ends with its holder and a
-/// connection with its client, though a child lives on. Declare it before the owner of the descriptor, so that it is unmarked before
-/// the descriptor is closed.
+/// Marks a descriptor that a forked child must not keep: in the child it is redirected to `/dev/null`. So a lock ends
+/// with its holder, and a connection with its client, even if a child lives on. Declare the mark before the owner of
+/// the descriptor, so that it is dropped before the descriptor is closed.
 #[derive(Debug)]
 pub(crate) struct ClosedInChild(Option<usize>);
 
 impl ClosedInChild {
-    /// Beyond [`CLOSED_MAX`] descriptors a child keeps them open.
+    /// Marks a descriptor. A child keeps those beyond [`CLOSED_MAX`] open.
     pub(crate) fn new(file: BorrowedFd<'_>) -> ClosedInChild {
         static AT_FORK: Once = Once::new();
         AT_FORK.call_once(register_fork_handler);
@@ -236,11 +237,12 @@ impl Drop for ClosedInChild {
 
 #[expect(unsafe_code, reason = "registering for forks has no safe wrapper")]
 fn register_fork_handler() {
-    // SAFETY: the handler makes system calls and reads atomics: all that a child of several threads may do.
+    // SAFETY: the handler only makes system calls and reads atomics, which is allowed in a child of a process with
+    // threads.
     unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
 }
 
-/// Runs in a child, before anything else does.
+/// Runs in a forked child before any other code.
 #[expect(unsafe_code, reason = "system calls that the standard library makes only with allocations")]
 extern "C" fn close_in_child() {
     // SAFETY: the path is a constant C string.
@@ -249,10 +251,10 @@ extern "C" fn close_in_child() {
         return;
     }
     for fd in CLOSED.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|fd| *fd >= 0) {
-        // SAFETY: `fd` is open and stays open; whoever owns it in the child owns what leads to /dev/null.
+        // SAFETY: `fd` is open and stays open; its owner in the child then owns a descriptor of /dev/null.
         unsafe { libc::dup3(null, fd, libc::O_CLOEXEC) };
     }
-    // SAFETY: it was opened here, and nobody else knows of it.
+    // SAFETY: the descriptor was opened here, and no other code uses it.
     unsafe { libc::close(null) };
 }
 
@@ -266,18 +268,19 @@ mod tests {
 
     use super::*;
 
-    /// What a child says: 0 where all is as it should be.
+    /// Runs `work` in a child, and returns the child's exit code: 0 when `work` returned true.
     #[expect(unsafe_code, reason = "a test forks")]
     fn in_a_child(work: impl FnOnce() -> bool) -> i32 {
-        // SAFETY: the child runs `work` and ends; it takes no lock of another thread's and allocates nothing before.
+        // SAFETY: the child runs `work` and ends; before that it allocates nothing and takes no lock that another
+        // thread may hold.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let code = i32::from(!work());
-            // SAFETY: the child ends here, without running what its parent would run at its end.
+            // SAFETY: the child ends here, without running the exit handlers of its parent.
             unsafe { libc::_exit(code) };
         }
         let mut status = 0;
-        // SAFETY: it waits for the child that was just made.
+        // SAFETY: it waits for the child that was just forked.
         unsafe { libc::waitpid(child, &mut status, 0) };
         libc::WEXITSTATUS(status)
     }

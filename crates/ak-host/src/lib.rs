@@ -1,8 +1,9 @@
-//! Std drivers for the Authority Kernel: everything that touches the world, and nothing that decides.
+//! Drivers of the Authority Kernel on `std`: this crate performs all input and output, and decides on no request.
 //!
-//! A [`Connection`] is a session with a kernel, embedded in this process or behind a daemon's socket. Around an embedded
-//! kernel runs the [`Driver`]: it gives the kernel time and entropy, keeps its records, performs the effects that it
-//! permits, and brings back how they ended. The Python module, the C library and the daemon all stand on it.
+//! A [`Connection`] is a session with a kernel that is embedded in this process or served by a daemon over a Unix
+//! socket. The [`Driver`] runs an embedded kernel: it gives the kernel time and entropy, writes its records, performs
+//! the effects that the kernel permits, and reports their outcomes to it. The Python module, the C library and the
+//! daemon are built on [`Connection`].
 //!
 //! ```
 //! use ak_host::{Connection, Options};
@@ -17,55 +18,63 @@
 //!
 //! # Folders
 //!
-//! A request passes them from top to bottom: a connection takes it, the driver puts it to the kernel and records it, and an effect
-//! happens beneath `effects` or `fs`.
+//! A request passes through these folders from top to bottom: a connection accepts it, the driver dispatches it to the
+//! kernel and commits its records, and `effects` or `fs` performs its effect.
 //!
 //! ## `daemon`: one kernel offered on a Unix socket
-//! `server` accepts connections. `hello` authenticates each; `session` serves its requests. `limits` bounds what those who are not the
-//! owner may take.
+//! `server` accepts connections. `hello` authenticates each connection, and `session` serves its requests. `limits`
+//! bounds the sessions, effects and memory of every session but the owner's.
 //!
-//! ## `connection`: one session with a kernel, wherever the kernel runs
-//! `embedded` is a kernel in this process, `remote` one behind a socket. `policy_files` and `tool_files` read what a policy and a
-//! tool's manifest name.
+//! ## `connection`: one session with a kernel, embedded or behind a socket
+//! `embedded` is a kernel in this process, `remote` a kernel behind a socket. `policy_files` reads a policy with the
+//! files that it includes; `tool_files` reads the schemas that a tool's manifest refers to.
 //!
 //! ## `driver`: the run loop around one kernel
-//! `dispatched` is a request from its dispatch to its outcome. `group_commit` makes records durable, one sync for all who wait, over
-//! `commit_state` (the kernel under its lock and the space promised in the log) and `stop_signal`. `perform` performs effects, with a
-//! `context` for each; `host_calls` serves running tools; `log_work` verifies the log and proves entries. `snapshots`, whose need
-//! `unsaved` measures, and `scrub`, which reads what opening left unread, work beside the writer.
+//! `dispatched` follows one request from its dispatch to its outcome. `group_commit` makes records durable with one
+//! sync for all waiting callers; `commit_state` is the kernel under its lock with the log space promised to callers,
+//! and `stop_signal` reports that the kernel stopped. `perform` performs effects, each with a `context`; `host_calls`
+//! serves running tools; `log_work` verifies the log and proves entries. `snapshots` and `scrub` work beside the
+//! writer: `unsaved` measures when a snapshot is due, and `scrub` reads the segments that opening left unread.
 //!
-//! ## `effects`: what the kernel permits, performed
-//! `context` is the way from an effect back to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools. `infer` asks
-//! models: `routes` says where, `circuit` whether; `call` is one call, `outgoing` its request, `body` reads the answer, `sse` splits its
-//! stream into events. `formats` translates to and from each server's format: `responses` and `anthropic`, each with its `request`, and
-//! their `usage` and `error` reports. `delta` redacts the pieces of a stream, `merge` puts them together, `completion` is the whole and
-//! what it costs; `reasoning` knows which models may reason; `error` is why there is no answer.
+//! ## `effects`: performs the effects that the kernel permits
+//! `context` connects a running effect to the kernel and the caller. `http` performs HTTP calls, `tools` runs tools.
+//! `infer` calls models: `routes` maps models to servers, and `circuit` suspends servers that fail; `call` is one call,
+//! `outgoing` its request, `body` reads the response, `sse` splits a stream into events. `formats` translates to and
+//! from each server's format: `responses` and `anthropic`, each with its `request`, and the servers' `usage` and
+//! `error` reports. `delta` redacts the pieces of a stream, `merge` joins them, and `completion` is the complete answer
+//! with its cost; `reasoning` knows which models may reason; `error` says why a call gave no answer.
 //!
 //! ## `fs`: files beneath granted roots
-//! `target` is the file that an effect acts on. `resolve` opens paths, `links` follows links that a permit follows, `roots` are what a
-//! policy grants. `protected` keeps every agent away from the kernel's own files. `preserve` carries owner, mode and attributes to a
-//! file's replacement; `sweep` removes what killed processes abandoned; `error` is why an effect fails.
+//! `target` is the file that an effect acts on. `resolve` opens paths, `links` resolves symbolic links for a permit
+//! that follows them, `roots` are the directories that a policy grants. `glob` finds files by a pattern. `protected`
+//! keeps every agent away from the kernel's own files. `preserve` copies owner, mode and attributes to a file's
+//! replacement; `sweep` removes temporary files of killed processes; `error` says why an effect failed.
 //!
-//! ## `net`: the network as the operator set it up
-//! `connection` is one HTTP/1.1 connection, whose heads `head_limit` bounds; `pool` keeps idle ones; `error` is why there is no response.
+//! ## `net`: the network as the operator configured it
+//! `connection` is one HTTP/1.1 connection, `head_limit` bounds the length of its response heads, `pool` keeps idle
+//! connections, and `error` says why a request got no response.
 //!
-//! ## `secrets`: what must not get out
-//! `value` is one secret, `store` puts secrets where they belong in requests, `redact` cuts them from what comes back and
-//! `redact_stream` does so piece by piece. `key_file` reads and creates files of keys: `tokens` (of capabilities) and `checkpoint_key`.
+//! ## `secrets`: secrets and the keys of the kernel
+//! `value` is one secret. `store` inserts secrets into requests, `redact` removes them from completions, and
+//! `redact_stream` removes them from a stream piece by piece. `key_file` reads and creates key files: `tokens` (keys of
+//! capability tokens) and `checkpoint_key`.
 //!
 //! ## `config`: the operator's settings
-//! `options` say how to reach or make a kernel. `tables` are the host configuration as it is written, with `source` (of a secret, and
-//! URLs), `pattern` and `price`.
+//! `options` say how to reach or create a kernel. `tables` are the tables of the host configuration file, with `source`
+//! (the source of a secret, and URLs), `pattern` and `price`.
 //!
 //! ## `storage`: records, keys and snapshots
-//! `log` is where records are kept: `memory_log` or `durable_log`, read by `log_reader`. `vault` holds what an erasure destroys: keys, each
-//! in a `key_slot`, and `vault_snapshots`, each in a `snapshot_file`. `disk` is a directory as a journal's disk: `write_lock` tells two
-//! writers apart, `preallocate` writes zeros ahead. `recover` opens a state directory, `verify` is the result of a verification, `hash_accel` hashes by the processor's instructions.
+//! `log` stores records, as a `memory_log` or a `durable_log`; `log_reader` reads them. `vault` holds the data that an
+//! erasure destroys: keys, each in a `key_slot`, and `vault_snapshots`, each in a `snapshot_file`. `disk` is a
+//! directory as a journal's disk: `write_lock` excludes a second writer, and `preallocate` writes zeros ahead.
+//! `recover` opens a state directory, `verify` is the result of a verification, and `hash_accel` computes hashes with
+//! the processor's instructions.
 //!
 //! ## At the bottom
-//! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one runtime of a
-//! process), `fork` (what a forked child may not use), `clock`, `random`, `fair_mutex`, `descriptors` (their limit),
-//! `trusted_file` (who else could have written it), `temp_file` (written, then named).
+//! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one
+//! runtime of a process), `fork` (which values a forked child must not use), `clock`, `random`, `fair_mutex`,
+//! `descriptors` (the limit on file descriptors), `trusted_file` (reads files that untrusted users cannot have
+//! written), `temp_file` (files that are written first and named afterwards).
 //!
 //! # Directions
 //!

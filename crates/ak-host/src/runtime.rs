@@ -1,4 +1,4 @@
-//! The one runtime of a process: effects wait on it, and a few threads of it do blocking work.
+//! The one runtime of a process: effects wait on it, and a few of its threads do blocking work.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,47 +19,48 @@ use crate::fork::PerProcess;
 
 /// Threads that drive tasks.
 const WORKERS: usize = 2;
-/// Threads for name lookups by the system.
+/// Threads for name lookups by the system's resolver.
 const LOOKUPS: usize = 3;
-/// Threads for reading and writing files, for calls that are tasks.
+/// Threads for file effects of calls that are tasks.
 const FILES: usize = 3;
-/// Threads for running tools, for calls that are tasks.
+/// Threads for running tools of calls that are tasks.
 const TOOLS: usize = 2;
 /// Threads for proofs and erasures.
 const LOG_WORK: usize = 1;
 /// Threads for verifying the log.
 const VERIFICATIONS: usize = 1;
-/// Threads that replace a worker while it blocks on the disk.
+/// Threads that take over a worker's tasks while it blocks on the disk.
 const STAND_INS: usize = 2;
-/// Most threads of the runtime, however many effects wait.
+/// Maximum number of threads of the runtime, however many effects wait.
 pub const RUNTIME_THREADS_MAX: usize =
     WORKERS + LOOKUPS + FILES + TOOLS + LOG_WORK + VERIFICATIONS + STAND_INS;
 
-/// Kinds of work that block a thread. Each kind has threads of its own, so that none delays another.
+/// Kinds of work that block a thread. Each kind has threads of its own, so that no kind delays another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkKind {
     Lookup,
     File,
     Tool,
     Log,
-    /// Takes minutes on a long log, and must not delay an erasure.
+    /// Takes minutes on a long log, so it has a thread of its own and does not delay an erasure.
     Verification,
 }
 
 /// The runtime of one process.
 pub(crate) struct Runtime {
-    /// `None` only while it is dropped.
+    /// `None` only while the value is dropped.
     inner: Option<runtime::Runtime>,
     handle: runtime::Handle,
-    /// One per [`WorkKind`], in its order.
+    /// Permits for blocking threads, one semaphore per [`WorkKind`], in declaration order.
     permits: [Arc<Semaphore>; 5],
 }
 
 impl Runtime {
-    /// The runtime of this process, made at first use. It lives as long as the process; a forked child makes its own.
+    /// Returns the runtime of this process, created at first use. It lives as long as the process; a forked child
+    /// creates its own.
     ///
     /// # Errors
-    /// When the system has no threads or descriptors for it.
+    /// When the system cannot provide its threads or descriptors.
     pub(crate) fn get() -> io::Result<&'static Runtime> {
         static RUNTIME: PerProcess<Runtime> = PerProcess::new();
         RUNTIME.get(Runtime::new)
@@ -74,7 +75,7 @@ impl Runtime {
         Ok(Runtime { handle: runtime.handle().clone(), inner: Some(runtime), permits })
     }
 
-    /// Runs work on a thread for its kind, once one is free. Returns `None` when the work panicked.
+    /// Runs blocking work on a thread for its kind, once one is free. Returns `None` when the work panicked.
     pub(crate) async fn run_blocking<T: Send + 'static>(
         &self,
         kind: WorkKind,
@@ -90,7 +91,7 @@ impl Runtime {
         let permit = permits.clone().acquire_owned().await.ok()?;
         let done = self.handle.spawn_blocking(move || {
             let done = work();
-            // The waiting caller may be gone: the work keeps its permit until it has ended.
+            // The work keeps its permit until it has ended, even if the caller no longer waits.
             drop(permit);
             done
         });
@@ -104,7 +105,7 @@ impl Runtime {
         self.handle.spawn(task)
     }
 
-    /// Runs code that creates timers, sockets or tasks of this runtime.
+    /// Runs code in the context of this runtime, so that the timers, sockets and tasks that it creates belong to it.
     pub(crate) fn enter<T>(&self, work: impl FnOnce() -> T) -> T {
         let _entered = self.handle.enter();
         work()
@@ -119,7 +120,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // Its threads end by themselves: a task of another runtime may drop it, and must not block.
+        // Does not wait for the threads: a task of another runtime may drop this one, and must not block.
         if let Some(runtime) = self.inner.take() {
             runtime.shutdown_background();
         }
@@ -129,13 +130,13 @@ impl Drop for Runtime {
 /// Spawns a task on the runtime of this process.
 ///
 /// # Errors
-/// When the system has no threads or descriptors for it.
+/// When the system cannot provide its threads or descriptors.
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     Runtime::get().map(|runtime| drop(runtime.spawn(task)))
 }
 
-/// Drives a future on this thread, for at most `limit`; `None` when it has not ended by then, and can be driven on. May be called on
-/// any thread, also on one that drives a runtime.
+/// Drives a future on this thread for at most `limit` (`None`: without limit). Returns `None` when the future has not
+/// ended by then; it can be driven further. May be called on any thread, including a thread that drives a runtime.
 pub(crate) fn drive<F: Future + ?Sized>(
     mut future: Pin<&mut F>,
     limit: Option<Duration>,
@@ -151,7 +152,7 @@ pub(crate) fn drive<F: Future + ?Sized>(
         }
         let is_over = until.is_some_and(|until| Instant::now() >= until);
         match until {
-            // The future may have parked this thread for something else and consumed the wake-up.
+            // The future may have parked this thread for another purpose and consumed the wake-up.
             _ if woken.is_woken.load(Ordering::Acquire) && !is_over => {}
             None => thread::park(),
             Some(until) => match until.saturating_duration_since(Instant::now()) {
@@ -175,7 +176,7 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// Yields once to other tasks, and lets the driving thread check the time.
+/// Yields once to other tasks, and lets the driving thread check its time limit.
 pub(crate) async fn yield_once() {
     let mut given = false;
     poll_fn(|context| {
@@ -192,8 +193,8 @@ pub(crate) async fn yield_once() {
 mod tests {
     use super::*;
 
-    /// What a future calls may wait on this very thread, as a caller's callback does that makes a call of its own, and take
-    /// what was to wake the thread.
+    /// A future may run code that parks this thread, such as a callback that makes a call of its own, and that consumes
+    /// the wake-up meant for the future.
     #[test]
     fn a_wake_up_consumed_by_nested_code_is_not_lost() {
         let (sender, receiver) = std::sync::mpsc::channel();

@@ -1,6 +1,6 @@
-//! Temporary files: written under an unguessable name, then renamed to the final one.
+//! Temporary files, which are written under an unguessable name and then renamed to the final one.
 //!
-//! The writer locks its file, so that a sweep can tell an abandoned file from one that is being written.
+//! The writer locks its file, so that a sweep can distinguish an abandoned file from one that is being written.
 
 use std::{
     fs::File,
@@ -18,16 +18,16 @@ use rustix::{
     process::geteuid,
 };
 
-/// Most names that a sweep examines beneath one directory.
+/// Maximum number of names that a sweep examines beneath one directory.
 pub const SWEPT_ENTRIES_MAX: usize = 50_000;
-/// How often a name is drawn until the new file is locked by this process.
+/// Maximum number of tries to create a file and lock it before a sweep of another process does.
 const CREATE_TRIES_MAX: usize = 8;
 
 const PREFIX: &str = ".ak-";
 const SUFFIX: &str = ".tmp";
 const DIGITS: usize = 16;
 
-/// Whether this is the name of a temporary file: `.ak-`, 16 hexadecimal digits in lower case, `.tmp`.
+/// Whether `name` is the name of a temporary file: `.ak-`, 16 lower-case hexadecimal digits, `.tmp`.
 pub(crate) fn is_temp_name(name: &[u8]) -> bool {
     name.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes())).is_some_and(
         |digits| {
@@ -36,7 +36,7 @@ pub(crate) fn is_temp_name(name: &[u8]) -> bool {
     )
 }
 
-/// A temporary file. It is removed when dropped, unless it was renamed.
+/// A temporary file, which is removed when dropped, unless it was renamed.
 #[derive(Debug)]
 pub(crate) struct TempFile<'d> {
     directory: BorrowedFd<'d>,
@@ -46,10 +46,10 @@ pub(crate) struct TempFile<'d> {
 }
 
 impl<'d> TempFile<'d> {
-    /// Creates an empty temporary file in a directory, with `mode` as the process masks it.
+    /// Creates an empty temporary file in a directory, with `mode` masked by the process's umask.
     ///
     /// # Errors
-    /// When the directory takes no file, or there is no random source.
+    /// When no file can be created in the directory, or there is no random source.
     pub(crate) fn create(directory: BorrowedFd<'d>, mode: Mode) -> io::Result<TempFile<'d>> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..CREATE_TRIES_MAX {
@@ -59,9 +59,9 @@ impl<'d> TempFile<'d> {
             let temp_file = TempFile { directory, name, file, is_named: false };
             match flock(&temp_file.file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) if fstat(&temp_file.file)?.st_nlink > 0 => return Ok(temp_file),
-                // A sweep took it for an abandoned one before it was locked.
+                // A sweep took the file for an abandoned one before it was locked.
                 Ok(()) | Err(Errno::WOULDBLOCK) => {}
-                // A file system without locks: nobody can lock it there, and so nobody removes it either.
+                // The file system has no locks. No sweep removes the file there, because a sweep has to lock it first.
                 Err(Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => return Ok(temp_file),
                 Err(errno) => return Err(errno.into()),
             }
@@ -69,23 +69,24 @@ impl<'d> TempFile<'d> {
         Err(io::Error::other("another process removes temporary files as soon as they are made"))
     }
 
-    /// Its temporary name.
+    /// The temporary name.
     #[cfg(test)]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Renames it, replacing what has that name.
+    /// Renames the file to `name`, replacing an existing file of that name.
     pub(crate) fn rename_over(mut self, name: impl Arg) -> io::Result<()> {
         renameat(self.directory, &*self.name, self.directory, name)?;
         self.is_named = true;
         Ok(())
     }
 
-    /// Renames it if the name is free.
+    /// Renames the file to `name` if the name is free.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) where something has it; not on a file system that cannot see to it.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the name is taken. A file system with neither
+    /// `RENAME_NOREPLACE` nor hard links replaces the existing file instead.
     pub(crate) fn rename_new(mut self, name: impl Arg + Copy) -> io::Result<()> {
         let renamed =
             renameat_with(self.directory, &*self.name, self.directory, name, RenameFlags::NOREPLACE);
@@ -97,7 +98,7 @@ impl<'d> TempFile<'d> {
                 return Ok(());
             }
         }
-        // The temporary name is removed on drop.
+        // Dropping the value removes the temporary name.
         match linkat(self.directory, &*self.name, self.directory, name, AtFlags::empty()) {
             Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.rename_over(name),
             linked => Ok(linked?),
@@ -108,20 +109,21 @@ impl<'d> TempFile<'d> {
 impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         if !self.is_named {
-            // The write has failed already; a later sweep removes what stays.
+            // The write has already failed; a later sweep removes the file if this fails too.
             let _ = unlinkat(self.directory, &*self.name, AtFlags::empty());
         }
     }
 }
 
-/// Removes the temporary files that killed processes of this user abandoned in a directory itself.
+/// Removes the temporary files that killed processes of this user abandoned in a directory, not beneath its
+/// subdirectories.
 pub(crate) fn sweep_directory(directory: BorrowedFd<'_>) {
-    // A failed sweep changes nothing else: abandoned files are out of every agent's reach.
+    // A failed sweep does no harm: no agent can reach abandoned files.
     let _ = sweep_entries(directory, &mut 0, &mut drop);
 }
 
-/// Removes the abandoned temporary files among a directory's entries, and passes each of its subdirectories to `subdirectory`.
-/// `seen` counts entries; after [`SWEPT_ENTRIES_MAX`] of them it stops.
+/// Removes the abandoned temporary files among a directory's entries, and passes each subdirectory to `subdirectory`.
+/// `seen` counts entries; the sweep stops after [`SWEPT_ENTRIES_MAX`].
 pub(crate) fn sweep_entries(
     directory: BorrowedFd<'_>,
     seen: &mut usize,
@@ -140,7 +142,7 @@ pub(crate) fn sweep_entries(
             continue;
         }
         if is_temp_name(name.to_bytes()) {
-            // It may be gone, or another user's: then it stays.
+            // This fails when the file has vanished, is locked, or belongs to another user.
             let _ = remove_abandoned(readable.as_fd(), name);
         } else if entry.file_type() == FileType::Directory {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -155,7 +157,7 @@ pub(crate) fn sweep_entries(
 /// Removes a temporary file unless a living process has locked it.
 fn remove_abandoned(directory: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<(), Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    // To open a fifo or a device is to do something with it.
+    // Opening a fifo or a device has side effects.
     if !is_own_file(&statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?) {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Reads files only if nobody untrusted could have written them.
+//! Reads files only if they cannot have been written by every user of the machine.
 
 use std::{
     fs::{File, Metadata},
@@ -9,28 +9,28 @@ use std::{
 
 use rustix::{fs::OFlags, process::geteuid};
 
-/// Everybody may write.
+/// Mode bit: every user may write.
 const WRITTEN_BY_OTHERS: u32 = 0o002;
-/// In a directory: only who owns a file may remove or replace it.
+/// Mode bit of a directory: only the owner of a file in it may remove or replace that file.
 const STICKY: u32 = 0o1000;
-/// The group or everybody may read or write.
+/// Mode bits: the group or every user has any access.
 const OPEN_TO_OTHERS: u32 = 0o077;
 
-/// What a file must satisfy.
+/// The conditions that a file must satisfy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Not writable by everybody.
+    /// The file is not writable by every user, nor can every user replace it.
     Settings,
-    /// Also owned by this process's user or root.
+    /// The file is also owned by this process's user or root.
     Credential,
-    /// Also readable by its owner alone.
+    /// The file is also accessible to its owner alone.
     OwnerOnly,
 }
 
-/// Reads a trusted text file of at most `bytes_max` bytes. A symbolic link is judged by its target.
+/// Reads a trusted text file of at most `bytes_max` bytes. A symbolic link is checked by its target.
 ///
 /// # Errors
-/// When it cannot be read, is no file, is not UTF-8, is longer, or others could have written it.
+/// When it cannot be read, is not a regular file, is not UTF-8, is longer, or fails a condition of `trust`.
 pub(crate) fn read(path: &Path, trust: Trust, bytes_max: u64) -> io::Result<String> {
     let file = open(path, trust)?;
     let mut text = String::new();
@@ -44,9 +44,9 @@ pub(crate) fn read(path: &Path, trust: Trust, bytes_max: u64) -> io::Result<Stri
 /// Opens a trusted file.
 ///
 /// # Errors
-/// As for [`read`], but for the content.
+/// As for [`read`], except for errors in the content.
 pub(crate) fn open(path: &Path, trust: Trust) -> io::Result<File> {
-    // A fifo must not hang here; what is no file is refused below.
+    // NONBLOCK: opening a fifo must not hang; `check_file` rejects it.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     check_file(&file.metadata()?, trust, geteuid().as_raw())?;
@@ -74,7 +74,7 @@ fn check_file(file: &Metadata, trust: Trust, own: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether everybody could put another file in the place of one.
+/// Checks that not every user can replace the file at `path` in its directory.
 fn check_directory(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mode = directory.metadata()?.mode() & 0o7777;
@@ -140,7 +140,7 @@ mod tests {
         assert!(
             read(&root.join("link"), Trust::OwnerOnly, 5).unwrap_err().to_string().contains("longer than 5")
         );
-        // By what the link leads to: it may be anybody's itself.
+        // The conditions apply to the link's target; the link itself may belong to any user.
         if chown(root.join("open/key"), Some(54_321), None).is_ok() {
             set("open/key", 0o600);
             check("link", Trust::Settings, "");

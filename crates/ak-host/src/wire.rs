@@ -1,4 +1,4 @@
-//! Frames over a byte stream, and the JSON they carry.
+//! Reads and writes frames over a byte stream, with the JSON payloads that they carry.
 
 use std::{io, sync::Arc};
 
@@ -12,33 +12,33 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// One frame, its payload parsed.
+/// One frame with its parsed payload.
 pub(crate) struct Frame {
     pub(crate) flags: Flags,
     pub(crate) sequence: u64,
     pub(crate) payload: Value,
 }
 
-/// How much deeper a payload may be nested than the values that it carries.
+/// Maximum depth by which a payload is nested deeper than the values that it carries.
 const WRAPPED_DEPTH: usize = 8;
 
-/// How much of a payload is taken at a time, in bytes.
+/// Maximum number of bytes of a payload that are read at a time.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
-/// A payload of more bytes takes long enough to parse that others would wait for it.
+/// Parsing a payload of more bytes takes so long that it must not delay other tasks.
 const LONG_BYTES: usize = 256 << 10;
 
-/// Memory for a frame that is being received.
+/// The memory that a frame may take while it is received.
 pub(crate) enum ReceiveBudget {
-    /// So many bytes are left.
+    /// The number of bytes that the frame may still take.
     Bytes(usize),
-    /// Each has a first piece of its own, so that short frames wait for nobody. Of the rest others take too, each permit a piece;
-    /// what is held is free again with this.
+    /// Pieces from a shared semaphore. The first piece of each frame needs no permit, so that short frames never wait;
+    /// each further piece takes a permit, which is returned when the budget is dropped.
     Shared { pieces: Arc<Semaphore>, has_first_piece: bool, permits: Vec<OwnedSemaphorePermit> },
 }
 
 impl ReceiveBudget {
-    /// Takes so many bytes, [`PIECE_BYTES`] at most, once there are any.
+    /// Takes `bytes` bytes of the budget, at most [`PIECE_BYTES`]; waits while a shared budget is exhausted.
     async fn acquire(&mut self, bytes: usize) -> Result<(), Failure> {
         let too_large = |left: usize| {
             Failure::new(
@@ -59,7 +59,7 @@ impl ReceiveBudget {
     }
 }
 
-/// Waits for the first byte of a frame; none when the other side has closed the stream between two frames.
+/// Waits for the first byte of a frame; returns `None` when the other side has closed the stream between two frames.
 pub(crate) async fn read_first_byte(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<u8>, Failure> {
     match stream.read_u8().await {
         Ok(byte) => Ok(Some(byte)),
@@ -68,7 +68,8 @@ pub(crate) async fn read_first_byte(stream: &mut (impl AsyncRead + Unpin)) -> Re
     }
 }
 
-/// Reads the rest of a frame. ReceiveBudget is taken for each piece of its payload before the piece is.
+/// Reads the rest of a frame after its first byte. Before each piece of the payload is read, memory for it is taken
+/// from `budget`.
 pub(crate) async fn read_rest(
     stream: &mut (impl AsyncRead + Unpin),
     first: u8,
@@ -85,7 +86,7 @@ pub(crate) async fn read_rest(
         stream.read_exact(rest).await.map_err(|error| inside("a frame's header", error))?;
     }
     let header = Header::decode(&header).map_err(frame_failure)?;
-    // Grows with what arrives: a length alone takes no memory.
+    // The buffer grows with the bytes that arrive: a length in a header alone takes no memory.
     let mut payload = Vec::new();
     while payload.len() < header.payload_bytes {
         let (had, piece) = (payload.len(), PIECE_BYTES.min(header.payload_bytes - payload.len()));
@@ -94,7 +95,7 @@ pub(crate) async fn read_rest(
         let piece = payload.get_mut(had..).unwrap_or_default();
         stream.read_exact(piece).await.map_err(|error| inside("a frame", error))?;
     }
-    // A long payload holds up no other task.
+    // A long payload must not delay other tasks.
     let payload = match payload.len() > LONG_BYTES && tokio::task::try_id().is_some() {
         true => tokio::task::block_in_place(|| parse(&header, &payload)),
         false => parse(&header, &payload),
@@ -110,7 +111,7 @@ fn parse(header: &Header, payload: &[u8]) -> Result<Value, Failure> {
         .map_err(|error| Failure::new(Code::JsonInvalid, format!("the payload is not JSON: {error}")))
 }
 
-/// Reads one frame; `None` when the other side has closed the stream between two frames.
+/// Reads one frame; returns `None` when the other side has closed the stream between two frames.
 pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Frame>, Failure> {
     match read_first_byte(stream).await? {
         Some(byte) => read_rest(stream, byte, &mut ReceiveBudget::Bytes(PAYLOAD_BYTES_MAX)).await.map(Some),
@@ -143,7 +144,7 @@ pub(crate) fn frame_failure(error: ak_kernel::frame::FrameError) -> Failure {
     Failure::new(code, error.to_string())
 }
 
-/// The payload of a request, and of the token that it presents.
+/// Returns the payload of a request that presents the token `cap`, if there is one.
 pub(crate) fn request_payload(request: &Request, cap: Option<&str>) -> Value {
     let mut payload = Object::new();
     payload.insert("op", request.operation().name());
@@ -154,7 +155,7 @@ pub(crate) fn request_payload(request: &Request, cap: Option<&str>) -> Value {
     payload.into()
 }
 
-/// Takes the payload of a request apart: the request, and the token that it presents.
+/// Parses the payload of a request into the request and the token that it presents.
 pub(crate) fn parse_request(payload: &Value) -> Result<(Request, Option<Text>), Failure> {
     let invalid = |message: &str| Failure::new(Code::InvalidArgument, message);
     let object = payload.as_object().ok_or_else(|| invalid("the payload is not an object"))?;

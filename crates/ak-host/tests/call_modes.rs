@@ -1,4 +1,4 @@
-//! Effects that wait hold no thread, and what is given up holds nothing: embedded and over a socket.
+//! Waiting effects hold no thread, and abandoned effects hold nothing, with an embedded kernel and over a socket.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -45,7 +45,7 @@ fn a_cancelled_request_releases_its_reservation_at_once() {
     }
 }
 
-/// A caller that heeds something else is not held up by an effect.
+/// A caller that polls for interrupts can stop waiting for an effect.
 #[test]
 fn an_interrupted_caller_stops_waiting() {
     let server = Silent::start();
@@ -66,7 +66,7 @@ fn an_interrupted_caller_stops_waiting() {
     }
 }
 
-/// What was begun may have happened, though its caller closes the kernel.
+/// An effect that is pending when its caller closes the kernel may have happened.
 #[test]
 fn an_effect_pending_at_close_is_unknown() {
     let server = Silent::start();
@@ -85,7 +85,7 @@ fn an_effect_pending_at_close_is_unknown() {
     }
 }
 
-/// An outcome that is there when the caller stops waiting is given.
+/// The caller gets an outcome that is already there when it stops waiting.
 #[test]
 fn an_outcome_that_arrived_before_an_interrupt_is_not_lost() {
     let server = Silent::start();
@@ -93,7 +93,7 @@ fn an_outcome_that_arrived_before_an_interrupt_is_not_lost() {
     let mut heed = || {
         wait_until("it waits", || server.taken.load(Ordering::SeqCst) == 1);
         server.answer_all();
-        // Until the answer has come: it lies in the socket's queue, on this very machine.
+        // Wait until the answer is in the socket's queue, which is on this machine.
         std::thread::sleep(Duration::from_millis(200));
         false
     };
@@ -102,7 +102,7 @@ fn an_outcome_that_arrived_before_an_interrupt_is_not_lost() {
     assert!(matches!(outcome, Ok(Reply::Http(_))), "{outcome:?}");
 }
 
-/// The kernel may be called by whoever drives a runtime, and by what its own runtime calls back.
+/// A kernel may be called from a task of any runtime, and from a callback of the kernel's own.
 #[test]
 fn calls_may_be_made_on_any_runtime() {
     let server = Silent::start();
@@ -128,7 +128,7 @@ fn calls_may_be_made_on_any_runtime() {
     assert!(many.block_on(called).unwrap());
 }
 
-/// A tool that runs on and on, and files, keep neither each other nor anything else waiting.
+/// Endless tools and file effects delay neither each other nor other effects.
 #[test]
 fn tools_and_files_run_on_threads_of_their_own() {
     let scratch = Scratch::new("beside");

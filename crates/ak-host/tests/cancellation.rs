@@ -1,4 +1,4 @@
-//! What is under way ends when nobody waits for it any more, and costs what came of it.
+//! A pending effect ends when its caller no longer waits, and is charged for what it used.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -25,7 +25,7 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// A server that ignores `max_tokens` is stopped when what was set aside is used up.
+/// A stream from a server that ignores `max_tokens` is stopped once the reservation is used up.
 #[test]
 fn a_stream_stops_when_its_token_budget_is_used_up() {
     let server = model(|_, _| Then::Endless(delta("word")));
@@ -38,7 +38,7 @@ fn a_stream_stops_when_its_token_budget_is_used_up() {
     assert!(used > 0 && used <= 1000 && reserved == 0, "{used}");
 }
 
-/// However long the prompt was: of what was set aside for it nothing is left for an answer that costs money.
+/// However long the prompt was, none of its part of the reservation is left for an answer that costs money.
 #[test]
 fn a_stream_stops_when_its_cost_budget_is_used_up() {
     let server = model(|_, _| Then::Endless(delta("word")));
@@ -52,7 +52,7 @@ fn a_stream_stops_when_its_cost_budget_is_used_up() {
     assert!(tokens(&kernel).0 < 75_100 + 1_000, "{:?}", tokens(&kernel));
 }
 
-/// Where the budget has room, an answer of long words is not cut at what its length would count for.
+/// If the budget has room, an answer of long words is not cut off at the estimate of its length.
 #[test]
 fn an_answer_of_exactly_the_limit_is_complete() {
     let server = model(|_, _| {
@@ -81,7 +81,7 @@ fn a_caller_that_stops_a_stream_disconnects_the_server() {
     });
 }
 
-/// A caller that waits no more need not wait for the server's next word.
+/// A cancelled call ends without waiting for the server.
 #[test]
 fn a_cancelled_call_ends_though_the_server_is_silent() {
     let server = model(|_, _| Then::Silence);
@@ -101,7 +101,7 @@ fn a_cancelled_call_ends_though_the_server_is_silent() {
     wait_until("nothing is under way", || tokens(&kernel).1 == 0);
 }
 
-/// What is given up in the middle costs what came of it, wherever the caller is.
+/// An answer that is cancelled midway is charged for what was received, in every call mode.
 #[test]
 fn a_cancelled_stream_is_charged_for_what_was_received() {
     let server = model(|_, _| Then::Stall(vec![delta("word")]));
@@ -126,7 +126,7 @@ fn a_cancelled_stream_is_charged_for_what_was_received() {
     }
 }
 
-/// However fast the server is, a caller that gives up gets no more.
+/// However fast the server is, the caller gets nothing more after it cancels.
 #[test]
 fn a_cancelled_stream_ends_though_the_server_continues() {
     let server = model(|_, _| Then::Endless(delta("word")));

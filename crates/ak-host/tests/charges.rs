@@ -1,9 +1,9 @@
-//! What is charged is what was sent and received: random runs, counted again from what a server saw and from the files, and
-//! not from the kernel's own numbers.
+//! Charges equal what was sent and received. In random runs the test recounts from what a server saw and from the
+//! files, not from the kernel's own numbers.
 //!
-//! Of an HTTP request these bytes count, each time that one is sent, redirects included: the method, the whole URL, names and
-//! values of the headers that the caller gave, and the body. Of a response its body counts, as far as it came. What the host adds
-//! (`host`, `content-length`, a `user-agent` of its own) and the framing do not. Of a file its content counts.
+//! For each HTTP request that is sent, redirects included, these bytes count: the method, the whole URL, the names and
+//! values of the caller's headers, and the body. Of a response, the received part of the body counts. What the host
+//! adds (`host`, `content-length`, its own `user-agent`) and the framing do not count. Of a file the content counts.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -31,28 +31,28 @@ use support::{Scratch, embedded};
 #[derive(Clone, Debug)]
 struct Seen {
     method: String,
-    /// What of it counts, in bytes.
+    /// Bytes of the request that count.
     sent: u64,
-    /// How many bytes of a response's body were sent for which somebody waits.
+    /// Bytes of the response's body that were sent and that the caller waited for.
     received: u64,
 }
 
-/// What a server answers under a path.
+/// The answer of a server under a path.
 #[derive(Clone, Debug)]
 enum Answer {
     Ok(usize),
     Failure(usize),
-    /// More than the caller takes.
+    /// A longer body than the caller accepts.
     TooLong,
-    /// Three bytes, and then the connection is closed, though a hundred were announced.
+    /// Three of a hundred announced bytes, then the connection is closed.
     CutShort,
     /// The connection is closed without an answer.
     Closed,
-    /// To the path of this number, or to what the policy forbids; on the same server or on the other one.
+    /// A redirect to the path of this number, or else to a forbidden path; on the same or on the other server.
     Redirect(u16, Option<usize>, bool),
 }
 
-/// Longest body that a caller takes.
+/// Maximum length of a body that a caller accepts.
 const RESPONSE_BYTES_MAX: u64 = 2_000;
 
 struct Servers {
@@ -69,7 +69,7 @@ impl Servers {
             let (seen, answers) = (seen.clone(), answers.to_vec());
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
-                    // The client may have hung up: it was seen all the same.
+                    // This fails when the client has hung up; the request was recorded before.
                     let _ = serve(stream.unwrap(), own, ports, &answers, &seen);
                 }
             });
@@ -81,7 +81,7 @@ impl Servers {
         format!("http://127.0.0.1:{}{path}", self.ports[server])
     }
 
-    /// What was seen since this was asked last.
+    /// Returns the requests seen since the last call.
     fn take(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
@@ -181,7 +181,7 @@ enum Act {
 const AGENTS: [&str; 5] = ["main", "crew/a", "crew/b", "solo", "counted"];
 const METHODS: [&str; 4] = ["GET", "POST", "PUT", "HEAD"];
 const PATHS: usize = 8;
-/// Most GET requests by everybody, and most requests by `counted`.
+/// Limits on GET requests of all agents together, and on requests by `counted`.
 const GETS: usize = 12;
 const USES: usize = 6;
 
@@ -198,7 +198,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Redirects lead to paths of higher numbers, so that they end.
+/// Redirects lead to paths of higher numbers, so chains of redirects end.
 fn answers() -> impl Strategy<Value = Vec<Answer>> {
     let answer = |number: usize| {
         let redirect =
@@ -225,7 +225,7 @@ struct Run {
     scratch: Scratch,
     bytes: BTreeMap<usize, u64>,
     tools: BTreeMap<usize, u64>,
-    /// What was seen of GET requests, and of requests by `counted`.
+    /// Observed numbers of GET requests, and of requests by `counted`.
     gets: usize,
     uses: usize,
 }
@@ -349,7 +349,7 @@ impl Run {
         told.get(dimension.as_str()).and_then(|row| row.get("used")?.as_u64()).unwrap()
     }
 
-    /// What was charged is what was seen, of every agent and of everybody together.
+    /// Checks that the charges of every agent, and of all together, equal what was seen.
     fn recount(&mut self) {
         for (dimension, counts) in [(Dimension::Bytes, &self.bytes), (Dimension::ToolCalls, &self.tools)] {
             let total: u64 = counts.values().sum();
@@ -362,7 +362,7 @@ impl Run {
             assert!(dimension != Dimension::Bytes || crew <= 60_000);
             assert!(dimension != Dimension::ToolCalls || crew <= 3);
         }
-        // As many more pass as were not used up yet, and not one more.
+        // Exactly as many further requests pass as the limit has left.
         let url = self.servers.url(0, "/n0");
         for _ in 0..=USES {
             let _ = self.http(4, url.clone(), "PUT", 0, 0);

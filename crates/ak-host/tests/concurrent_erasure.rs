@@ -1,5 +1,5 @@
-//! Others go on while a snapshot is written, an erasure is under way or the log is verified. What they do then is what they
-//! would do otherwise, and a stop at any moment of it loses nothing.
+//! Other requests continue while a snapshot is written, an erasure is pending or the log is verified. They have the
+//! same results as otherwise, and a stop at any moment loses nothing.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -19,10 +19,10 @@ use ak_host::{CancellationToken, Connection, FileDisk, Options};
 
 use support::Scratch;
 
-/// Where snapshots stop while the gate is shut.
+/// A gate at which disk calls wait while it is shut.
 #[derive(Default)]
 struct Gate {
-    /// Whether it is shut, and how many stand before it.
+    /// Whether the gate is shut, and how many calls wait at it.
     state: Mutex<(bool, usize)>,
     changed: Condvar,
 }
@@ -41,21 +41,21 @@ impl Gate {
         state.1 -= 1;
     }
 
-    /// Waits until somebody stands before it.
+    /// Waits until a call waits at the gate.
     fn wait(&self) {
         let state = self.state.lock().unwrap();
         drop(self.changed.wait_while(state, |(_, standing)| *standing == 0).unwrap());
     }
 }
 
-/// What of a disk stops at a gate.
+/// Which calls of a disk wait at a gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gated {
     Snapshots,
     Syncs,
 }
 
-/// A disk on which the writing of snapshots, or every sync, stops at a gate; snapshots fail on demand.
+/// A disk on which writing snapshots, or every sync, waits at a gate. Snapshots fail on demand.
 #[derive(Clone)]
 struct GatedDisk(FileDisk, Arc<Gate>, Arc<Mutex<bool>>, Gated);
 
@@ -150,7 +150,7 @@ fn erase(kernel: &Connection, subject: &str) -> Outcome {
     kernel.call(Request::Audit(AuditRequest::Erase { subject: subject.into() }))
 }
 
-/// What a verification counts as opaque.
+/// Returns the number of entries that a verification counts as opaque.
 fn opaque(kernel: &Connection) -> u64 {
     let Ok(Reply::Value(report)) =
         kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None }))
@@ -178,7 +178,7 @@ fn requests_proceed_while_an_erasure_writes_its_snapshot() {
     thread::scope(|scope| {
         let erasing = scope.spawn(|| erase(&kernel, "alice"));
         world.gate.wait();
-        // Everything but another erasure is answered: the heap, proofs, checkpoints, a verification.
+        // Every request but another erasure is answered: the heap, proofs, checkpoints, a verification.
         let Ok(Reply::Handle(handle)) = kernel.call(alloc("meanwhile", Some("carol"))) else {
             panic!("no handle")
         };
@@ -248,7 +248,7 @@ fn closing_during_an_erasure_releases_the_disk_and_the_next_opening_erases() {
     assert!(!found(&kernel).contains("of alice"));
 }
 
-/// A caller that looks at something else may be long about it, and even wait there for the kernel.
+/// A caller that polls for interrupts may take long to react, and may even wait for the kernel meanwhile.
 #[test]
 fn an_interruptible_caller_delays_nobody() {
     let world = World::new("beside-heeding");

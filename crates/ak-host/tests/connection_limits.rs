@@ -1,4 +1,5 @@
-//! Clients that mean ill: whatever they do, the owner comes in, is heard, and finds a daemon of few threads and little memory.
+//! Malicious clients: whatever they do, the owner can connect and make requests, and the daemon uses few threads and
+//! little memory.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -45,7 +46,7 @@ impl Daemon {
         .unwrap()
     }
 
-    /// A connection, once the daemon takes one more.
+    /// Opens a connection, once the daemon accepts another one.
     fn raw(&self) -> UnixStream {
         loop {
             match UnixStream::connect(self.scratch.join("ak.sock")) {
@@ -56,7 +57,7 @@ impl Daemon {
         }
     }
 
-    /// A connection that said HELLO.
+    /// Opens a connection and sends HELLO.
     fn greeted(&self, hello: &str) -> (UnixStream, String) {
         let mut stream = self.raw();
         let hello = encode(Flags::HELLO.with(Flags::REQUEST), 0, hello.as_bytes()).unwrap();
@@ -89,7 +90,7 @@ fn silent_connections_do_not_block_others() {
     daemon.is_well();
     let half = encode(Flags::HELLO.with(Flags::REQUEST), 0, &[b' '; 1_000]).unwrap();
     for stranger in &mut strangers {
-        // The oldest were shown the door.
+        // The oldest connections were evicted.
         let _ = stranger.write_all(&half[..500]);
     }
     daemon.is_well();
@@ -101,14 +102,14 @@ fn any_number_of_guests_leaves_room_for_the_owner() {
     let hello = r#"{"versions":[1]}"#;
     let mut guests = Vec::new();
     let refused = loop {
-        // Guests share a rate, and are told when to come again.
+        // Guests share a rate; the failure says when to try again.
         match daemon.greeted(hello) {
             (stream, answer) if answer.contains("\"ok\":true") => guests.push(stream),
             (_, answer) if answer.contains("RATE") => std::thread::sleep(Duration::from_millis(20)),
             (_, answer) => break answer,
         }
         assert!(guests.len() <= SESSIONS_MAX);
-        // As many as come in within a while are enough.
+        // The number of guests admitted within a while is enough.
         if guests.len() == SESSIONS_MAX / 8 {
             break String::from("QUOTA");
         }
@@ -132,12 +133,12 @@ fn any_number_of_agents_leaves_room_for_the_owner() {
     assert_eq!(agents.len(), SESSIONS_MAX);
     assert!(refused.contains("QUOTA"), "{refused}");
     daemon.is_well();
-    // A place is free again when its session ends.
+    // A session can be opened again once another one has ended.
     drop(agents.pop());
     wait_until("the place is free", || daemon.greeted(&hello).1.contains("\"ok\":true"));
 }
 
-/// Requests that never come whole take no more memory than is set aside for all of them.
+/// Incomplete requests take no more memory than is set aside for all of them together.
 #[test]
 fn partial_requests_take_bounded_memory() {
     let daemon = Daemon::start(0);
@@ -166,7 +167,7 @@ fn partial_requests_take_bounded_memory() {
             .collect();
         sending.into_iter().map(|sending| sending.join().unwrap()).sum()
     });
-    // They would have sent more than four times as much; what the sockets hold comes on top.
+    // Without the limit, the clients would have sent more than four times as much. The sockets' buffers come on top.
     assert!(sent > RECEIVED_BYTES_MAX / 2 && sent < RECEIVED_BYTES_MAX * 3 / 2, "{sent} bytes were taken");
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < (2 * RECEIVED_BYTES_MAX as u64) >> 10, "{grown} KiB");
@@ -174,7 +175,7 @@ fn partial_requests_take_bounded_memory() {
     daemon.is_well();
     assert!(started.elapsed() < Duration::from_secs(20));
     drop(agents);
-    // What was taken is free again.
+    // The memory is free again.
     wait_until("an agent is heard", || {
         let owner = daemon.owner();
         owner.agent("worker").unwrap().call(Request::Tools(ToolsRequest::List)).is_ok()

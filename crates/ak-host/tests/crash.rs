@@ -1,7 +1,7 @@
-//! Journals in a directory. A process that writes one is killed at any moment, again and again: nothing it acknowledged
-//! is ever lost. So is one that runs a whole kernel, which takes snapshots, erases and begins segments all the while.
+//! A process that writes a journal is killed at random moments, repeatedly, and loses nothing that it acknowledged. The
+//! same holds for a process that runs a whole kernel, which takes snapshots, erases and begins segments all the time.
 //!
-//! `AK_KILLS` sets how often, `AK_KILL_SEED` when.
+//! `AK_KILLS` sets the number of kills, `AK_KILL_SEED` the seed of their moments.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "../../ak-audit/tests/common/records.rs"]
@@ -30,10 +30,10 @@ use ak_host::{Connection, FileDisk, JOURNAL_DIRECTORY, VAULT_DIRECTORY, read_jou
 use records::{body, record};
 use support::Scratch;
 
-/// Tells the process that it is the one to be killed, and where to write.
+/// Variable that makes the process the victim, and names the directory in which it writes.
 const VICTIM: &str = "AK_KILL_VICTIM";
 
-/// Small, so that segments begin and are dropped many times.
+/// Small, so that many segments begin and are dropped.
 const OPTIONS: Options =
     Options { segment_bytes_max: 64 << 10, allocation_bytes: 32 << 10, reserve_bytes: 4 << 10 };
 
@@ -42,7 +42,7 @@ fn open(directory: &Path) -> (Journal<FileDisk>, RecoveryReport) {
     Journal::open(disk, &Genesis { id: [9; 16], meta: Vec::new() }, OPTIONS, &[]).unwrap()
 }
 
-/// What the child does: logs without end, and says what is durable as soon as it is.
+/// Runs in the child: appends records without end, and prints what is durable.
 #[test]
 fn victim() {
     let Some(directory) = std::env::var_os(VICTIM) else { return };
@@ -65,7 +65,7 @@ fn victim() {
     }
 }
 
-/// Starts a victim and hands over what it says, line by line, to the last whole one.
+/// Starts a victim, and returns the complete lines that it prints.
 fn start(name: &str, directory: &Path) -> (Child, mpsc::Receiver<String>) {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
@@ -78,7 +78,7 @@ fn start(name: &str, directory: &Path) -> (Child, mpsc::Receiver<String>) {
     let mut lines = BufReader::new(victim.stdout.take().unwrap());
     std::thread::spawn(move || {
         let mut line = String::new();
-        // A line that was cut short is none.
+        // An incomplete line does not count.
         while lines.read_line(&mut line).is_ok_and(|_| line.ends_with('\n')) {
             if said.send(std::mem::take(&mut line)).is_err() {
                 break;
@@ -88,7 +88,7 @@ fn start(name: &str, directory: &Path) -> (Child, mpsc::Receiver<String>) {
     (victim, heard)
 }
 
-/// How often, and from which seed.
+/// Returns the number of kills, and the seed.
 fn plan() -> (u64, u64) {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (kills, seed) = (number("AK_KILLS", 200), number("AK_KILL_SEED", 1));
@@ -96,7 +96,7 @@ fn plan() -> (u64, u64) {
     (kills, seed)
 }
 
-/// Kills the victim after a while.
+/// Kills the victim after a random time.
 fn kill(victim: &mut Child, seed: &mut u64, us_max: u64) {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     std::thread::sleep(Duration::from_micros((*seed >> 33) % us_max));
@@ -116,7 +116,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     for cycle in 0..kills {
         let (mut victim, heard) = start("victim", &directory);
         while heard.recv().unwrap().trim() != "ready" {}
-        // Anywhere in a round: some take less than a millisecond, some begin a segment.
+        // At any moment of a round: some rounds take less than a millisecond, some begin a segment.
         kill(&mut victim, &mut seed, 25_000);
         let durable =
             heard.iter().filter_map(|line| line.strip_prefix("durable ")?.trim().parse().ok()).last();
@@ -154,7 +154,7 @@ fn handle(outcome: Outcome) -> Handle {
     }
 }
 
-/// What the counter that the victims count with stands at. It is the first object of all.
+/// Returns the value of the victims' counter, which is the first object in the heap.
 fn counted(kernel: &Connection, counter: Handle) -> u64 {
     match kernel.call(Request::Heap(HeapRequest::Stat { handle: counter })) {
         Ok(Reply::Value(told)) => told.get("version").and_then(Value::as_u64).unwrap(),
@@ -162,7 +162,7 @@ fn counted(kernel: &Connection, counter: Handle) -> u64 {
     }
 }
 
-/// What the child that runs a kernel does: counts, and meanwhile records of somebody and erases them.
+/// Runs in the child: counts, and meanwhile makes records of a subject and erases them.
 #[test]
 fn kernel_victim() {
     let Some(directory) = std::env::var_os(VICTIM) else { return };
@@ -187,7 +187,7 @@ fn kernel_victim() {
                     Ok(Reply::Version(version)) => say(format!("counted {version}")),
                     other => panic!("{other:?}"),
                 }
-                // So that most of the time goes to erasures, and the log stays short.
+                // Pauses, so that most of the time is spent on erasures, and the log stays short.
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
@@ -202,7 +202,7 @@ fn kernel_victim() {
     });
 }
 
-/// How often everything that is left is read, beside the end.
+/// How often the whole state is read and checked, besides at the end.
 const READ_ALL: u64 = 40;
 
 #[test]
@@ -211,7 +211,8 @@ fn a_kernel_killed_during_snapshots_erasures_and_rotations_loses_nothing_and_kee
         return;
     }
     let (kills, mut seed) = plan();
-    // A process that is killed loses nothing of what it wrote, synced or not: where memory serves as a disk, it is faster.
+    // A killed process loses nothing that it wrote, synced or not. Where memory can serve as a disk, the test is
+    // faster.
     let memory = Path::new("/dev/shm").join("ak-kill-kernel");
     let name = if Path::new("/dev/shm").is_dir() { memory.to_str().unwrap() } else { "kill-kernel" };
     let scratch = Scratch::new(name);
@@ -224,11 +225,11 @@ fn a_kernel_killed_during_snapshots_erasures_and_rotations_loses_nothing_and_kee
     let mut gone: Vec<String> = Vec::new();
     for cycle in 0..kills {
         let (mut victim, heard) = start("kernel_victim", directory);
-        // An erasure that was under way is brought to its end before that.
+        // The kernel finishes an interrupted erasure before this.
         let ready = || heard.recv().expect("it opens").trim().strip_prefix("ready ").map(str::to_owned);
         let found: u64 = std::iter::repeat_with(ready).flatten().next().unwrap().parse().unwrap();
         assert!(found >= acknowledged, "cycle {cycle}: {found} of {acknowledged} are left");
-        // After so many lines or a whole erasure, and anywhere in what comes then.
+        // Kill after this many lines or a whole erasure, at any moment of what follows.
         let mut lines: Vec<String> = (0..seed >> 33 & 7).map(|_| heard.recv().unwrap()).collect();
         while seed >> 40 & 1 == 1 && !lines.iter().any(|line| line.starts_with("erased")) {
             lines.push(heard.recv().unwrap());
@@ -273,7 +274,7 @@ fn a_kernel_killed_during_snapshots_erasures_and_rotations_loses_nothing_and_kee
     assert!(cut_short > kills / 8, "erasures were under way");
 }
 
-/// Root may write everything, and sees nothing of this.
+/// Root may write every file, so this test does not apply to root.
 #[test]
 fn a_read_only_copy_is_verified() {
     let scratch = Scratch::new("copy");

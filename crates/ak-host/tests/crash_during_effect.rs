@@ -1,4 +1,4 @@
-//! A process that dies in the middle of an effect: nobody knows then whether it happened, and nothing does it again.
+//! A process dies during an effect: the outcome is unknown, and the effect is not repeated.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -18,14 +18,14 @@ use ak_host::{Connection, Options};
 use sha2::{Digest as _, Sha256};
 use support::{Scratch, get, load};
 
-/// Tells the process that it is the one to be killed: where its state is, and the port that it is to ask.
+/// Variable that makes the process the victim, and gives its state directory and the port of the server.
 const VICTIM: &str = "AK_CRASH_DURING_EFFECT_VICTIM";
 
 fn open(state: &Path) -> Connection {
     Connection::open(&Options { state_dir: Some(state.to_owned()), ..Options::default() }).unwrap()
 }
 
-/// A tool that asks for a URL, and gives what it is answered.
+/// Registers a tool that requests a URL and returns the response.
 fn fetch(port: &str) -> Request {
     let wat = include_str!("../../ak-kernel/tests/support/relay.wat").replace("CALL", "http");
     let module = wat::parse_str(wat).unwrap();
@@ -38,7 +38,7 @@ fn fetch(port: &str) -> Request {
     Request::Tools(ToolsRequest::Register { manifest, module: module.into(), env: Vec::new() })
 }
 
-/// What the child does: asks a server that does not answer, itself and through a tool.
+/// Runs in the child: calls a server that does not answer, directly and through a tool.
 #[test]
 fn victim() {
     let Ok(told) = std::env::var(VICTIM) else { return };
@@ -73,7 +73,7 @@ fn an_effect_interrupted_by_a_crash_is_unknown_and_not_repeated() {
         for stream in listener.incoming().flatten() {
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
-            // Nobody is answered.
+            // No request is answered.
             connections.push(stream);
             asked.send(line).unwrap();
         }
@@ -100,7 +100,7 @@ fn an_effect_interrupted_by_a_crash_is_unknown_and_not_repeated() {
     let entries = found.get("entries").and_then(Value::as_array).unwrap();
     let text =
         |entry: &Value, name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    // The agent's own request, the tool's, and the call of the tool.
+    // The agent's own request, the tool's request, and the call of the tool.
     let mut unknown: Vec<String> = entries
         .iter()
         .filter(|entry| text(entry, "error") == Code::UnknownOutcome.name())

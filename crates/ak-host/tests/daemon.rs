@@ -134,7 +134,7 @@ fn without_a_credential_only_an_admitted_guest_connects() {
     let Ok(Reply::Handle(handle)) = one.call(alloc()) else { panic!() };
     assert_eq!(code(other.call(Request::Heap(HeapRequest::Read { handle, version: None }))), Code::NotFound);
     drop(one);
-    // Its place is free again once the daemon has seen it go.
+    // Another client can connect once the daemon has seen this one leave.
     while daemon.try_connect(false).is_err() {
         std::thread::yield_now();
     }
@@ -187,7 +187,7 @@ fn garbage_closes_one_connection_and_no_other() {
         let mut stream = daemon.raw();
         stream.write_all(garbage).unwrap();
         let mut rest = Vec::new();
-        // Closed, whether or not an answer came first.
+        // The connection is closed, with or without an answer before.
         let _ = stream.read_to_end(&mut rest);
     }
     owner.call(Request::Tools(ToolsRequest::List)).unwrap();
@@ -210,7 +210,7 @@ fn malformed_requests_are_counted() {
     assert!(found.to_json().contains(r#""agents":[{"agent":null,"turned_away":1}]"#), "{found}");
 }
 
-/// Large requests and large replies at once: neither side stops reading because it writes.
+/// With large requests and large replies at once, neither side stops reading because it writes.
 #[test]
 fn large_frames_in_both_directions_do_not_deadlock() {
     let daemon = Daemon::start();
@@ -236,7 +236,7 @@ fn large_frames_in_both_directions_do_not_deadlock() {
     });
 }
 
-// Row G8: whoever mistypes a path loses nothing.
+// Row G8: a mistyped path destroys no file.
 
 #[test]
 fn only_a_socket_that_nobody_listens_on_is_replaced() {
@@ -262,7 +262,7 @@ fn only_a_socket_that_nobody_listens_on_is_replaced() {
 
     let server = bind("left.sock").unwrap();
     assert_eq!(bind("left.sock").err().unwrap().kind(), ErrorKind::AddrInUse);
-    // What stands there when the daemon goes is not its own any more.
+    // A file that replaced the socket before the daemon ends is not removed.
     std::fs::remove_file(scratch.join("left.sock")).unwrap();
     std::fs::write(scratch.join("left.sock"), "rows").unwrap();
     drop(server);

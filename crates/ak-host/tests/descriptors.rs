@@ -1,4 +1,5 @@
-//! A process without descriptors goes on recording. It is a test binary of its own: its limit holds for the whole process.
+//! A process that has no free descriptors still records. This is a test binary of its own, because the limit holds for
+//! the whole process.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "../../ak-audit/tests/common/records.rs"]
@@ -16,7 +17,7 @@ use support::Scratch;
 const OPTIONS: Options =
     Options { segment_bytes_max: 16 << 10, allocation_bytes: 8 << 10, reserve_bytes: 1 << 10 };
 
-/// Takes every descriptor that is left.
+/// Opens files until no descriptor is free.
 fn exhaust() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }

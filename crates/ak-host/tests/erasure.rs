@@ -1,4 +1,5 @@
-//! Erasure on a disk: nothing of the subject is left in any file, every proof holds, and the kernel goes on after a restart.
+//! Erasure on a disk: no file contains data of the subject, every proof holds, and the kernel continues after a
+//! restart.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -36,7 +37,7 @@ fn verified(kernel: &Connection) -> Value {
     }
 }
 
-/// The files beneath a directory that hold a text.
+/// Returns the files beneath a directory that contain a text.
 fn holding(directory: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).unwrap() {
@@ -62,7 +63,7 @@ fn nothing_of_a_subject_remains_on_disk() {
         panic!("no checkpoint")
     };
     let note = before.get("note").and_then(Value::as_str).unwrap().to_owned();
-    // What lies on the disk is sealed, before anything is erased.
+    // The data on the disk is sealed even before the erasure.
     assert_eq!(holding(&state, SECRET), Vec::<String>::new());
     assert!(
         read_journal(&state)
@@ -81,7 +82,7 @@ fn nothing_of_a_subject_remains_on_disk() {
     assert_eq!(left.records.iter().filter(|record| record.body.is_empty()).count(), 3);
     assert_eq!(left.snapshots.len(), 1);
     assert_eq!((holding(&state, SECRET), holding(&state, "alice")), (Vec::new(), Vec::new()));
-    // The checkpoint from before still holds, and each entry follows or is opaque.
+    // The earlier checkpoint still holds, and each entry replays or is opaque.
     let report = match kernel
         .call(Request::Audit(AuditRequest::Verify { key: None, anchor: Some(note.as_str().into()) }))
     {
@@ -96,7 +97,7 @@ fn nothing_of_a_subject_remains_on_disk() {
     }
     kernel.close();
 
-    // It goes on from the snapshot, and what is left is all there.
+    // The kernel continues from the snapshot, with all remaining data.
     let kernel = open(&state);
     assert_eq!(
         kernel.call(Request::Heap(HeapRequest::Read { handle, version: None })).unwrap_err().code,
@@ -197,7 +198,7 @@ fn a_long_journal_starts_from_a_snapshot() {
     let mut replayed = 0;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };
     let kernel = Connection::open_with_progress(&options, &mut |done, _| replayed = done).unwrap();
-    // One was made while the kernel ran, and spared a later one.
+    // A snapshot was made while the kernel ran, so none was needed later.
     assert!(replayed < SNAPSHOT_ENTRIES, "{replayed} entries were executed again");
     let report = verified(&kernel);
     assert_eq!(
@@ -205,7 +206,7 @@ fn a_long_journal_starts_from_a_snapshot() {
         Some(stored.records.len() as u64 + 2),
         "the session that was left open is closed, and then this is asked: {report}"
     );
-    // A snapshot that was changed is not believed: everything is executed again.
+    // A changed snapshot is not used: everything is replayed.
     kernel.close();
     for file in std::fs::read_dir(state.join(VAULT_DIRECTORY)).unwrap() {
         let path = file.unwrap().path();

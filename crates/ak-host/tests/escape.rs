@@ -1,4 +1,4 @@
-//! No path leads an agent out of what it was granted, however it is spelled and whatever lies on it.
+//! No path leads an agent out of its granted root, however it is spelled and whatever files exist there.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -28,7 +28,7 @@ fn write(path: &str) -> Request {
     Request::File(FileRequest::Write { path: path.into(), data: Arc::from(&b"overwritten"[..]) })
 }
 
-/// What lies where: `data` is granted, everything else is not. Each name beneath `data/links` leads out of it.
+/// Creates the files: `data` is granted, everything else is not. Each link in `data/links` leads out of `data`.
 fn tree(scratch: &Scratch) {
     for directory in ["data/sub/deeper", "data/links", "data/empty", "outside/sub", "data-2", "dat"] {
         fs::create_dir_all(scratch.join(directory)).unwrap();
@@ -74,7 +74,7 @@ fn tree(scratch: &Scratch) {
     fs::hard_link(scratch.join("secret"), links.join("hard")).unwrap();
 }
 
-/// Ways from `data` to somewhere else. Beneath each stands one of `TAILS`.
+/// Paths from `data` to other directories. Each of `TAILS` exists beneath them.
 const WAYS_OUT: &[&str] = &[
     "..",
     "../",
@@ -122,7 +122,8 @@ const TAILS: &[&str] = &[
     "datasecret",
 ];
 
-/// Names that some program or other reads as a step upwards. To a file system they are names, and nothing stands there.
+/// Names that some programs read as a step to the parent. For a file system they are ordinary names, and no such file
+/// exists.
 const MERE_NAMES: &[&str] = &[
     "..%2fsecret",
     "..%2Fsecret",
@@ -196,7 +197,7 @@ const MERE_NAMES: &[&str] = &[
     "..\u{301}/secret",
 ];
 
-/// Links beneath `data/links`, with what some would look for behind them.
+/// Links in `data/links`, with paths that an attacker would try behind them.
 const LINKS: &[&str] = &[
     "absolute",
     "relative",
@@ -235,7 +236,7 @@ const LINKS: &[&str] = &[
     "directory/../absolute",
 ];
 
-/// Nothing of what lies outside is read, written, listed, described or deleted.
+/// Checks that no file outside is read, written, listed, described or deleted.
 fn check(kernel: &Connection, path: &str) {
     let content = match kernel.call(read(path)) {
         Ok(Reply::Bytes(content)) => String::from_utf8_lossy(&content).into_owned(),
@@ -301,7 +302,7 @@ fn path_lists_produce_denials_and_no_content() {
     }
     assert!(cases >= 300, "only {cases} cases");
     for link in LINKS.iter().map(|link| format!("{data}/links/{link}")) {
-        // What is canonical may stand for something inside by its text alone.
+        // A canonical path may mean a file inside, judging by its text alone.
         if !link.contains("..") {
             refused(&kernel, &link, write);
             refused(&kernel, &link, |path| Request::File(FileRequest::List { path: path.into() }));
@@ -342,7 +343,7 @@ fn names_of_dots_are_ordinary_names() {
     );
 }
 
-/// Beneath `/` lie other mounts, and what processes show of themselves.
+/// Beneath `/` are other mounts, and procfs, which shows the data of processes.
 #[test]
 fn mounts_and_processes_are_closed() {
     let kernel = embedded("[fs]\nread = [\"/**\"]");
@@ -375,7 +376,7 @@ fn mounts_and_processes_are_closed() {
     assert_eq!(code(kernel.call(read("/proc/self/environ"))), Code::PolicyDeny, "even granted by name");
 }
 
-/// A root may be a link when the policy is loaded; it stands for what it led to then.
+/// A root that is a link when the policy is loaded stands for the link's target at that time.
 #[test]
 fn a_root_stands_for_what_it_led_to_at_load() {
     let scratch = Scratch::new("escape-root");
@@ -387,7 +388,7 @@ fn a_root_stands_for_what_it_led_to_at_load() {
     symlink(scratch.join("outside"), scratch.join("alias")).unwrap();
     assert_eq!(bytes(kernel.call(read(&format!("{alias}/file")))), INSIDE.as_bytes());
     assert_eq!(code(kernel.call(read(&format!("{alias}/secret")))), Code::NotFound);
-    // A root that becomes a link leads nowhere.
+    // A root that becomes a link later leads nowhere.
     let root = scratch.text("data");
     load(&kernel, &format!("[fs]\nread = [\"{root}/**\"]"));
     fs::rename(scratch.join("data"), scratch.join("moved")).unwrap();
@@ -395,10 +396,10 @@ fn a_root_stands_for_what_it_led_to_at_load() {
     assert_eq!(code(kernel.call(read(&format!("{root}/secret")))), Code::PolicyDeny);
 }
 
-/// How often a file is read while its directory is exchanged.
+/// Number of reads of a file while its directory is exchanged.
 const RACES: u32 = 3000;
 
-/// While names are exchanged all the time, what is read is either inside or refused.
+/// While names are exchanged all the time, each read gets a file inside or fails.
 #[test]
 fn racing_renames_do_not_escape_the_root() {
     let scratch = Scratch::new("escape-race");
@@ -411,7 +412,7 @@ fn racing_renames_do_not_escape_the_root() {
             (stop.clone(), scratch.join("data/sub"), scratch.join("data/links/directory"));
         move || {
             while !stop.load(Ordering::Relaxed) {
-                // Exchanging both in one step leaves no moment in which the name is free.
+                // Exchanging both names in one step leaves no moment in which a name is free.
                 rustix::fs::renameat_with(
                     rustix::fs::CWD,
                     &sub,
@@ -433,7 +434,7 @@ fn racing_renames_do_not_escape_the_root() {
             Ok(other) => panic!("{other:?}"),
             Err(_) => refusals += 1,
         }
-        // A write is synced, and takes its time.
+        // Few writes, because each one is synced and takes long.
         if turn % 30 == 0 {
             let _ = kernel.call(write(&format!("{data}/sub/new")));
         }
@@ -444,7 +445,7 @@ fn racing_renames_do_not_escape_the_root() {
     assert!(!scratch.join("outside/new").exists(), "it was written through the link");
 }
 
-/// What takes the place of a protected file is as protected, and so is a place where nothing stands yet.
+/// A file that replaces a protected file is protected too, and so is a protected path without a file.
 #[test]
 fn protected_paths_stay_protected() {
     let scratch = Scratch::new("escape-protected");
@@ -469,7 +470,7 @@ fn protected_paths_stay_protected() {
     kernel.call(write(&scratch.text("later.toml"))).unwrap();
     fs::write(scratch.join("later.toml"), &everything).unwrap();
     kernel.load_policy_file(&scratch.join("later.toml")).unwrap();
-    // An editor puts a new file in the place of the old one.
+    // Editors replace the old file by a new one.
     fs::write(scratch.join("draft"), &everything).unwrap();
     fs::rename(scratch.join("policy.toml"), scratch.join("old-policy")).unwrap();
     fs::rename(scratch.join("draft"), scratch.join("policy.toml")).unwrap();
@@ -503,12 +504,12 @@ fn protected_paths_stay_protected() {
         );
     }
     assert!(kernel.call(write(&scratch.text("free"))).is_ok());
-    // Several names alone are no fault.
+    // A file with several links is not rejected for that alone.
     fs::hard_link(scratch.join("free"), scratch.join("free-too")).unwrap();
     assert!(kernel.call(read(&scratch.text("free-too"))).is_ok());
 }
 
-/// No file that the kernel keeps is reached by another name for it.
+/// No other path leads to a file of the kernel.
 #[test]
 fn no_other_name_leads_into_the_state() {
     let scratch = Scratch::new("escape-state");
@@ -534,7 +535,7 @@ fn no_other_name_leads_into_the_state() {
     assert!(files > 3, "the state is more than {files} files");
 }
 
-/// What was protected and is gone leaves no trace: the next file that gets its number is like any other.
+/// A deleted protected file leaves nothing protected: the next file with its inode number is an ordinary one.
 #[test]
 fn a_deleted_file_does_not_protect_its_reused_inode() {
     let scratch = Scratch::new("escape-reuse");
@@ -552,7 +553,7 @@ fn a_deleted_file_does_not_protect_its_reused_inode() {
     }
 }
 
-/// To look at a fifo is not to open it: a writer that waits for a reader goes on waiting.
+/// Describing a fifo does not open it: a writer that waits for a reader continues to wait.
 #[test]
 fn a_fifo_is_not_opened() {
     let scratch = Scratch::new("escape-fifo");

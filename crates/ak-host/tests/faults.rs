@@ -1,8 +1,8 @@
-//! One fault at every call of a session's whole life: nothing acknowledged is lost, nothing stops for good, and whoever has to
-//! open the kernel again is told so.
+//! One fault at each disk call of a session's whole life: nothing acknowledged is lost, nothing stops for good, and if
+//! the kernel has to be opened again, the failure says so.
 //!
-//! `AK_FAULTS` sets how many of the calls fail, each in a life of its own: one in so many, from `AK_FAULTS_FROM` on. 1 is all
-//! of them.
+//! `AK_FAULTS` sets which calls fail, each in a life of its own: every `AK_FAULTS`th call, from `AK_FAULTS_FROM` on. 1
+//! means all calls.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -26,28 +26,28 @@ use ak_host::{Connection, Options};
 
 use support::{Mount, Scratch};
 
-/// Small, so that segments begin often.
+/// Small, so that many segments begin.
 const SMALL: JournalOptions =
     JournalOptions { segment_bytes_max: 12 << 10, allocation_bytes: 4 << 10, reserve_bytes: 256 << 10 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Full,
-    /// As where the process has no descriptor left.
+    /// The error of a process without free descriptors.
     NoDescriptor,
     Broken,
 }
 
 const FAULTS: [Fault; 3] = [Fault::Full, Fault::NoDescriptor, Fault::Broken];
 
-/// A file, as readers see it and as it is after the power failed.
+/// The content of a file, as readers see it and as it is after a power failure.
 #[derive(Clone, Default)]
 struct Bytes {
     seen: Vec<u8>,
     durable: Vec<u8>,
 }
 
-/// Two directories in memory, and when one of them fails.
+/// Two directories in memory, with the call that is to fail.
 #[derive(Clone, Default)]
 struct Store {
     files: BTreeMap<(&'static str, String), Bytes>,
@@ -59,7 +59,7 @@ struct Store {
 }
 
 impl Store {
-    /// What is left when the power fails.
+    /// Returns what is left after a power failure.
     fn after_power_failure(&self) -> Store {
         let kept = self.files.iter().filter(|(name, _)| self.durable_names.contains(*name));
         let files = kept.map(|(name, bytes)| {
@@ -68,7 +68,7 @@ impl Store {
         Store { files: files.collect(), durable_names: self.durable_names.clone(), ..Store::default() }
     }
 
-    /// The same disk, whole again.
+    /// Returns the same disk without the fault.
     fn healed(&self) -> Store {
         Store { locked: BTreeSet::new(), fault: None, failed: None, calls: 0, ..self.clone() }
     }
@@ -82,7 +82,7 @@ struct Directory {
 }
 
 impl Clone for Directory {
-    /// Another handle: the lock stays with the first.
+    /// Returns another handle; the first handle keeps the lock.
     fn clone(&self) -> Directory {
         Directory { name: self.name, store: self.store.clone(), holds_lock: false }
     }
@@ -97,7 +97,7 @@ impl Drop for Directory {
 }
 
 impl Directory {
-    /// Counts a call, which may be the one that fails.
+    /// Counts a call, and fails it if it is the chosen one.
     fn call(&self, what: &'static str) -> Result<std::sync::MutexGuard<'_, Store>, DiskError> {
         let mut store = self.store.lock().unwrap();
         store.calls += 1;
@@ -197,7 +197,7 @@ fn open(store: &Arc<Mutex<Store>>) -> Result<Connection, Failure> {
     Connection::open_with(directory("journal"), directory("vault"), SMALL, &Options::default())
 }
 
-/// What was acknowledged in a life.
+/// The acknowledged changes of a life.
 #[derive(Default)]
 struct Acknowledged {
     notes: Vec<(Handle, String)>,
@@ -206,12 +206,12 @@ struct Acknowledged {
     person: Option<Handle>,
     is_erased: bool,
     is_erasing: bool,
-    /// Calls that were refused, by their codes.
+    /// The failures of refused calls.
     refused: Vec<Failure>,
 }
 
 impl Acknowledged {
-    /// Notes what came back, if it passed.
+    /// Returns the reply of a call; notes its failure otherwise.
     fn take(&mut self, outcome: Outcome) -> Option<Reply> {
         outcome.map_err(|failure| self.refused.push(failure)).ok()
     }
@@ -233,7 +233,7 @@ fn grant(kernel: &Connection) -> Outcome {
     kernel.call(Request::Agent(AgentRequest::CapGrant { agent: "worker".into(), terms }))
 }
 
-/// A whole session, from its opening to its end: `file` is one that it may read. Whatever fails, it goes on.
+/// A whole session, from opening to closing; it may read `file`. It continues whatever fails.
 fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     let directory = file.parent().unwrap().display();
     let policy = format!(
@@ -265,7 +265,7 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
         match kernel.call(write) {
             Ok(_) => told.notes[0].1 = "written".into(),
             Err(failure) => {
-                // It may have been written all the same.
+                // The change may have been written nevertheless.
                 told.notes.remove(0);
                 told.refused.push(failure);
             }
@@ -300,7 +300,7 @@ fn live(kernel: &Connection, file: &Path, told: &mut Acknowledged) {
     told.take(kernel.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })));
 }
 
-/// Everything that was acknowledged is there, the log holds, and the kernel can be used.
+/// Checks that everything acknowledged is there, the log verifies, and the kernel can be used.
 fn check(kernel: &Connection, told: &Acknowledged, context: &str) {
     for (handle, text) in &told.notes {
         let read = kernel.call(Request::Heap(HeapRequest::Read { handle: *handle, version: None }));
@@ -327,14 +327,14 @@ fn check(kernel: &Connection, told: &Acknowledged, context: &str) {
     kernel.call(alloc("goes on", None)).unwrap_or_else(|failure| panic!("{context}: {failure}"));
 }
 
-/// Lives one life in which the `at`th call fails. Gives how many calls there were, and which failed.
+/// Runs one life in which the `at`th call fails. Returns the number of calls, and which one failed.
 fn life(scratch: &Scratch, fault: Option<(u64, Fault)>) -> (u64, Option<&'static str>) {
     let file = scratch.join("file");
     fs::write(&file, "content").unwrap();
     let store = Arc::new(Mutex::new(Store { fault, ..Store::default() }));
     let mut told = Acknowledged::default();
     let context = format!("{fault:?}");
-    // What it cost to close and to open again is part of the life.
+    // Closing and opening again are part of the life.
     for session in 0..2 {
         let kernel = match open(&store) {
             Ok(kernel) => kernel,
@@ -352,7 +352,7 @@ fn life(scratch: &Scratch, fault: Option<(u64, Fault)>) -> (u64, Option<&'static
             .map(|capability| kernel.call(Request::Agent(AgentRequest::CapRevoke { capability })));
         for outcome in [Some(read), revoked].into_iter().flatten() {
             let Err(failure) = outcome else { continue };
-            // That it is revoked already is an answer.
+            // A failure that says that the capability is already revoked is fine.
             let is_answer = matches!(failure.code, Code::CapRevoked | Code::CapMissing | Code::NotFound);
             let says_so = failure.message.contains("open") && failure.message.contains("kernel");
             assert!(is_answer || says_so, "{context}: {failure:?}");
@@ -405,12 +405,12 @@ fn a_fault_at_any_call_loses_nothing_and_stops_nothing_for_good() {
     assert!(!hit.is_empty());
 }
 
-/// A real disk of 64 MB, where the test may mount one.
+/// A real file system of 64 MB, if the test may mount one.
 #[test]
 fn a_full_file_system_stops_nothing() {
     let scratch = Scratch::new("tmpfs");
     let Some(_mount) = Mount::tmpfs(scratch.path(), 64 << 20) else { return };
-    // What is taken away later, so that there is space again.
+    // A file that is removed later, to free space.
     let ballast = scratch.join("ballast");
     fs::write(&ballast, vec![1; 8 << 20]).unwrap();
     let state = scratch.join("state");
@@ -434,7 +434,7 @@ fn a_full_file_system_stops_nothing() {
             assert_eq!(refused.code, Code::LogFull, "{refused}");
         }
     }
-    // Nor is there space for anything else.
+    // Fills the rest of the disk.
     let rest = scratch.join("rest");
     let _ = std::io::Write::write_all(&mut fs::File::create(&rest).unwrap(), &vec![1; 64 << 20]);
     for _ in 0..200 {
@@ -448,7 +448,7 @@ fn a_full_file_system_stops_nothing() {
     });
     owner.call(policy.clone()).unwrap();
     owner.call(Request::Audit(AuditRequest::Verify { key: None, anchor: None })).unwrap();
-    // The state is longer than what is reserved for its snapshot: nothing was done, and nothing stops.
+    // The state is longer than the reserve for its snapshot: nothing is done, and nothing stops.
     let erased = owner.call(Request::Audit(AuditRequest::Erase { subject: "person".into() }));
     assert_eq!(erased.map_err(|failure| failure.code), Err(Code::LogFull));
     owner.close();

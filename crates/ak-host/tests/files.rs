@@ -1,4 +1,4 @@
-//! What was checked is what is opened.
+//! The opened file is the checked one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -49,7 +49,7 @@ fn granted_operations_work() {
     assert_eq!(code(kernel.call(read(&path))), Code::NotFound);
 }
 
-/// Every way out of the granted directory: a path relative to it, and the code that meets it.
+/// Every way out of the granted directory: a path relative to it, and the code of its failure.
 #[test]
 fn no_path_leads_out_of_the_root() {
     let scratch = Scratch::new("escape");
@@ -174,7 +174,7 @@ fn state_survives_and_only_one_kernel_has_it() {
     );
 }
 
-/// What a killed process left under way is out of reach, and goes when the root is granted the next time.
+/// Temporary files of a killed process are inaccessible, and are removed when the root is next granted.
 #[test]
 fn temporary_files_are_out_of_reach_and_swept() {
     let scratch = Scratch::new("under-way");
@@ -203,7 +203,7 @@ fn temporary_files_are_out_of_reach_and_swept() {
     assert_eq!(fs::read_to_string(&left).unwrap(), "half");
 }
 
-/// The socket, the owner's token and what stands beside them while they are made.
+/// The socket, the owner's token, and the temporary files of their creation.
 #[test]
 fn sockets_and_credentials_are_out_of_reach() {
     let scratch = Scratch::new("own-sockets");
@@ -236,13 +236,13 @@ fn sockets_and_credentials_are_out_of_reach() {
             assert_eq!(code(kernel.call(request.clone())), Code::PolicyDeny, "{request:?}");
         }
     }
-    // What is merely called alike is nobody's.
+    // Files with merely similar names are not protected.
     for name in ["token2", "token.toml", "ak.sock.txt", "tokens.17.new"] {
         kernel.call(write(&scratch.text(name), b"x")).unwrap_or_else(|failure| panic!("{name}: {failure}"));
     }
 }
 
-/// A credential that somebody else could change is none.
+/// A credential file that another user could change is rejected.
 #[test]
 fn a_credential_file_of_another_user_is_refused() {
     let scratch = Scratch::new("foreign");
@@ -270,7 +270,8 @@ fn a_credential_file_of_another_user_is_refused() {
     assert!(refused.contains("it belongs to user 54321"), "{refused}");
 }
 
-/// A process is killed while it writes, again and again: the file is always whole, and the next kernel finds nothing else.
+/// A process is killed while it writes, repeatedly: the file is always complete, and the next kernel finds no other
+/// file.
 #[test]
 fn a_killed_writer_leaves_nothing_behind() {
     use std::io::{BufRead as _, BufReader};
@@ -302,7 +303,7 @@ fn a_killed_writer_leaves_nothing_behind() {
         let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
         let mut written = lines.filter(|line| line.as_deref().is_ok_and(|line| line.contains("written")));
         assert!(written.next().is_some());
-        // In the middle of a write, as far as one can see that from here.
+        // Waits for a moment in the middle of a write, as far as this process can see it.
         let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while names().len() < 2 && std::time::Instant::now() < soon {}
         victim.kill().unwrap();
@@ -331,7 +332,7 @@ fn rename(old: &str, new: &str) -> Request {
     Request::File(FileRequest::Rename { old: old.into(), new: new.into() })
 }
 
-/// What a glob finds, by paths relative to the scratch directory.
+/// Returns the matches of a glob, as paths relative to the scratch directory.
 fn glob(kernel: &Connection, scratch: &Scratch, pattern: &str) -> Vec<String> {
     let pattern = scratch.text(pattern);
     let request = Request::File(FileRequest::Glob { pattern: pattern.into(), limit: 10_000 });

@@ -1,4 +1,4 @@
-//! What was opened before a fork belongs to the parent: a child is told so, and harms nothing.
+//! Connections opened before a fork belong to the parent: a child gets a failure that says so, and does no harm.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -13,27 +13,27 @@ use ak_host::ak_kernel::{AuditRequest, Code, HeapRequest, Reply, Request, ak_hea
 use ak_host::{CancellationToken, Connection, Options};
 use support::{Scratch, embedded, get, load, ok, over_a_socket, web};
 
-/// Runs this in a child. Says whether all was as it should be, and is sure that it ends.
+/// Runs `work` in a child, and returns whether it returned true. The child is killed if it hangs.
 #[expect(unsafe_code, reason = "there is no safe way to fork")]
 fn in_a_child(work: impl FnOnce() -> bool) -> bool {
-    // SAFETY: the child does what children of programs in other languages do: it uses the library, and ends.
+    // SAFETY: the child only uses the library, as children of programs in other languages do, and ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let code =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_or(2, |good| i32::from(!good));
-        // SAFETY: it ends without running what the parent runs at its end.
+        // SAFETY: the child ends without running the exit handlers of its parent.
         unsafe { libc::_exit(code) };
     }
     let started = Instant::now();
     loop {
         let mut status = 0;
-        // SAFETY: it looks at the child that was just made.
+        // SAFETY: it polls the child that was just forked.
         let ended = unsafe { libc::waitpid(child, &mut status, libc::WNOHANG) };
         if ended == child {
             return libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;
         }
         if started.elapsed() > Duration::from_secs(20) {
-            // SAFETY: it is our child, and it hangs.
+            // SAFETY: it kills the child that was just forked.
             unsafe { libc::kill(child, libc::SIGKILL) };
             panic!("the child hangs");
         }
@@ -46,7 +46,7 @@ fn alloc(value: u64) -> Request {
     Request::Heap(HeapRequest::Alloc { type_name: "t".into(), content, subject: None })
 }
 
-/// What a child finds of a connection that it inherited, all of it at once.
+/// Checks in a child that every operation on an inherited connection fails.
 fn is_refused(connection: &Connection) -> bool {
     let refused = |failure: &ak_host::ak_kernel::Failure| {
         failure.code == Code::NotConfigured && failure.message.contains("forked")
@@ -74,10 +74,10 @@ fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
     load(&durable, &policy);
     let remote = over_a_socket(&in_memory, &scratch);
     let worker = remote.agent("worker").unwrap();
-    // The runtime runs, and connections are open.
+    // Start the runtime, and open connections.
     assert!(in_memory.call(get(&url)).is_ok() && durable.call(get(&url)).is_ok());
     let connections = [in_memory, durable, remote, worker];
-    // Others are in the middle of something.
+    // Other threads are in the middle of calls.
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for connection in &connections[..3] {
@@ -108,7 +108,7 @@ fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
                     && kept.unwrap().call(alloc(3)).is_ok()
                     && far.call(alloc(3)).is_ok()
                     && in_a_child(|| is_refused(&own) && is_refused(&far));
-                // The same directory is in use.
+                // The parent still uses the state directory.
                 refused && works && Connection::open(&options).is_err()
             });
             assert!(good, "a child was told otherwise");
@@ -129,7 +129,7 @@ fn a_forked_child_cannot_use_inherited_sessions_and_opens_its_own() {
     assert_eq!(verdict.get("consistent").and_then(Value::as_bool), Some(true), "{}", verdict.to_json());
 }
 
-/// A child that lives on keeps no lock of its parent's.
+/// A forked child that lives on keeps no lock of its parent.
 #[test]
 fn closing_a_kernel_unlocks_its_journal_though_a_forked_child_lives() {
     let scratch = Scratch::new("lock");
@@ -137,12 +137,12 @@ fn closing_a_kernel_unlocks_its_journal_though_a_forked_child_lives() {
     let kernel = Connection::open(&options).unwrap();
     kernel.call(alloc(1)).unwrap();
     #[expect(unsafe_code, reason = "there is no safe way to fork")]
-    // SAFETY: the child sleeps, and ends.
+    // SAFETY: the child only sleeps, and ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
         std::thread::sleep(Duration::from_secs(60));
         #[expect(unsafe_code, reason = "there is no safe way to end a fork")]
-        // SAFETY: it ends without running what the parent runs at its end.
+        // SAFETY: the child ends without running the exit handlers of its parent.
         unsafe {
             libc::_exit(0)
         };
@@ -151,7 +151,7 @@ fn closing_a_kernel_unlocks_its_journal_though_a_forked_child_lives() {
     drop(kernel);
     let reopened = Connection::open(&options).map(|kernel| code_of(&kernel));
     #[expect(unsafe_code, reason = "there is no safe way to end a child")]
-    // SAFETY: it is our child.
+    // SAFETY: it kills the child that was just forked.
     unsafe {
         libc::kill(child, libc::SIGKILL);
         libc::waitpid(child, std::ptr::null_mut(), 0);

@@ -1,4 +1,4 @@
-//! What servers of each format say is understood, however they say it.
+//! The answers of servers are understood in each format, in all variants.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -100,7 +100,7 @@ data: {"type":"content_block_start","index":0,"content_block":{"type":"text","te
     let streamed = value(outcome);
     assert_eq!(sorted(at(&streamed, "choices.0.message")), sorted(&json(told)));
     assert_eq!((at(&streamed, "usage.total_tokens").as_u64(), tokens(&kernel)), (Some(10), (20, 0)));
-    // What would be an error there is left out.
+    // Members that would be an error in this format are left out.
     let empty = r#"{"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"a"}]},{"role":"assistant","content":""},
         {"role":"user","content":"b"}],"tool_choice":"none","parallel_tool_calls":false,"tools":[],"max_tokens":5}"#;
     value(ask(&kernel, request("claude-3", json(empty))));
@@ -156,7 +156,7 @@ fn openai_responses_are_spoken() {
     assert_eq!(tokens(&kernel), (20, 0));
 }
 
-/// Error with status 200, in whatever form: it is no answer.
+/// An error with status 200, in whatever form, is not taken for an answer.
 #[test]
 fn an_error_body_is_an_error_whatever_the_status() {
     let (text, format) = (Arc::new(Mutex::new("")), |format| format!("format = \"{format}\""));
@@ -190,7 +190,7 @@ fn an_error_body_is_an_error_whatever_the_status() {
             let refused = failure(stream(&kernel, request(model, object! {})).1);
             assert!(refused.code == Code::Io && refused.message.contains(says), "{answer}: {refused}");
         }
-        // Five failures in a row would close the way to the next one.
+        // Five consecutive failures would open the circuit.
         *text.lock().unwrap() = match model {
             "chat" => r#"{"choices":[]}"#,
             "messages" => r#"{"content":[]}"#,
@@ -200,7 +200,7 @@ fn an_error_body_is_an_error_whatever_the_status() {
     }
 }
 
-/// A server that has said all and keeps the connection open is not waited for.
+/// A stream ends even if the server keeps the connection open.
 #[test]
 fn data_after_the_end_of_a_stream_is_ignored() {
     let server = model(|_, _| Then::Stall(vec![delta("word"), FINISH.into(), USAGE.into(), DONE.into()]));
@@ -212,7 +212,7 @@ fn data_after_the_end_of_a_stream_is_ignored() {
     assert!(started.elapsed().as_secs() < 15);
 }
 
-/// A server that does not stream answers all the same.
+/// A server that ignores the request for a stream still gives an answer.
 #[test]
 fn a_whole_answer_to_a_stream_is_one_chunk() {
     let server = model(|_, _| Then::With(200, "content-type: application/json\r\n", completion(TEN)));
@@ -223,7 +223,7 @@ fn a_whole_answer_to_a_stream_is_one_chunk() {
     assert_eq!(tokens(&kernel), (10, 0));
 }
 
-/// Each server numbers the calls of a stream in its own way, or not at all; arguments come late, or as they are.
+/// Servers number the tool calls of a stream in different ways, or not at all. Arguments arrive late, or as an object.
 #[test]
 fn tool_calls_are_assembled_from_deltas() {
     let chunk = |calls: &str| {
@@ -268,7 +268,7 @@ fn tool_calls_are_assembled_from_deltas() {
     assert_eq!(told(events.map(|event| format!("data: {event}\n\n")).to_vec(), "openai-responses"), none);
 }
 
-/// A stream is mostly not text: its length is measured by what is.
+/// Most bytes of a stream are not text: its length is measured by the text.
 #[test]
 fn a_stream_may_have_more_bytes_than_its_text() {
     let server = model(|_, _| {

@@ -1,4 +1,4 @@
-//! HTTP goes where it was permitted to go, and nowhere else.
+//! HTTP requests go only to permitted destinations.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -104,7 +104,7 @@ fn connection_headers_are_set_by_the_host_alone() {
     assert_eq!(hits.load(Ordering::SeqCst), 0);
 }
 
-/// A server that sends these bytes, as they stand, and then goes on as `then` says.
+/// A server that sends exactly these bytes, and then runs `then`.
 fn raw(answer: Vec<u8>, then: impl Fn(&mut std::net::TcpStream) + Send + Sync + 'static) -> u16 {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -112,7 +112,7 @@ fn raw(answer: Vec<u8>, then: impl Fn(&mut std::net::TcpStream) + Send + Sync + 
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
             let mut request = [0; 4096];
-            // The client may hang up at any time: that is what is tested.
+            // These fail when the client hangs up, which the tests provoke.
             let _ = stream.read(&mut request).and_then(|_| stream.write_all(&answer));
             then(&mut stream);
         }
@@ -120,7 +120,7 @@ fn raw(answer: Vec<u8>, then: impl Fn(&mut std::net::TcpStream) + Send + Sync + 
     port
 }
 
-/// What a server may do to a client that trusts it: each is given up, in bounded time and memory.
+/// Malformed and oversized responses: each call fails in bounded time and memory.
 #[test]
 fn malformed_and_oversized_responses_fail() {
     use std::io::Write;
@@ -169,7 +169,7 @@ fn malformed_and_oversized_responses_fail() {
     for (what, port, expected) in rows {
         assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{port}/")))), expected, "{what}");
     }
-    // What came was paid for, though nobody got it.
+    // The received bytes were charged, though no caller got them.
     let Ok(Reply::Value(status)) =
         kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None }))
     else {
@@ -205,7 +205,7 @@ fn a_body_of_unknown_length_is_read_to_its_end() {
     }
 }
 
-/// Whatever a server takes for a credential stays where it was given.
+/// Headers that may be credentials stay with the server that they were sent to.
 #[test]
 fn only_harmless_headers_cross_origins() {
     let tell = |request: &str| ok(&request.to_lowercase().replace("\r\n", "|"));
@@ -259,7 +259,7 @@ fn with_config(text: &str, scratch: &support::Scratch) -> ak_host::Connection {
     ak_host::Connection::open(&options).unwrap_or_else(|failure| panic!("{failure}"))
 }
 
-/// A proxy that takes CONNECT, writes down where to, and passes everything on.
+/// A proxy that accepts CONNECT, notes the destination, and forwards everything.
 fn proxy() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use std::io::{BufRead, BufReader, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -283,7 +283,7 @@ fn proxy() -> (u16, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     (port, asked)
 }
 
-/// A server on this machine is not asked for through a proxy, for which this machine is another.
+/// A server on this machine is called without the proxy, for which its address would be another machine.
 #[test]
 fn a_model_on_this_machine_is_asked_directly() {
     let scratch = support::Scratch::new("proxied-model");
@@ -325,7 +325,7 @@ fn the_number_of_request_headers_is_limited() {
     assert_eq!(hits.load(Ordering::SeqCst), 1);
 }
 
-/// The proxy is told the address that was checked, so that it looks nothing up itself.
+/// The proxy gets the checked address, so it looks up no name.
 #[test]
 fn the_configured_proxy_gets_the_checked_address() {
     let scratch = support::Scratch::new("proxy");
@@ -347,13 +347,13 @@ fn the_configured_proxy_gets_the_checked_address() {
     };
     assert_eq!(&*response.body, b"through");
     assert_eq!(*asked.lock().unwrap(), [format!("127.0.0.1:{server}")]);
-    // What is closed stays closed: the proxy is not even asked.
+    // A forbidden address stays forbidden: the proxy gets no request.
     support::load(&kernel, &format!("[http]\nallow = [\"GET http://inside.test:{server}/**\"]"));
     assert_eq!(code(kernel.call(get(&format!("http://inside.test:{server}/")))), Code::PolicyDeny);
     assert_eq!((asked.lock().unwrap().len(), hits.load(Ordering::SeqCst)), (1, 1));
 }
 
-/// A server over TLS with a certificate of this name, made by the test.
+/// A TLS server whose certificate, made by the test, is for this name.
 fn tls(name: &str) -> (u16, String) {
     use std::io::{Read, Write};
     let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -369,7 +369,7 @@ fn tls(name: &str) -> (u16, String) {
         while let Ok((mut stream, _)) = listener.accept() {
             let mut connection = rustls::ServerConnection::new(config.clone()).unwrap();
             let mut tls = rustls::Stream::new(&mut connection, &mut stream);
-            // A client that does not trust the certificate hangs up.
+            // This fails when the client does not trust the certificate.
             let _ = tls.read(&mut [0; 4096]).and_then(|_| tls.write_all(ok("private").as_bytes()));
             connection.send_close_notify();
             let _ = connection.write_tls(&mut stream);

@@ -1,4 +1,4 @@
-//! The journal under the kernel: group commit, a full disk, a failing one. Faults enter through the `Disk` trait.
+//! The journal under the kernel: group commit, a full disk, a failing disk. Faults enter through the `Disk` trait.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -25,13 +25,13 @@ use support::{
     model::{Then, model},
 };
 
-/// What a test does to its disk, and sees of it.
+/// The faults that a test causes on its disk, and what it observes.
 #[derive(Clone, Default)]
 struct Faults {
     syncs: Arc<AtomicU64>,
-    /// How long a sync takes, in ms.
+    /// Duration of a sync in ms.
     sync_ms: Arc<AtomicU64>,
-    /// No file grows beyond so many bytes; 0 for as many as there are.
+    /// Maximum length of a file in bytes; 0 for no limit.
     file_bytes_max: Arc<AtomicU64>,
     sync_fails: Arc<AtomicBool>,
 }
@@ -105,7 +105,7 @@ fn alloc(kernel: &Connection, text: &str) -> Result<(), Code> {
     kernel.call(request).map(|_| ()).map_err(|failure| failure.code)
 }
 
-/// How many notes the owner finds.
+/// Returns the number of notes that the owner finds.
 fn notes(kernel: &Connection) -> usize {
     let mut found = 0;
     let mut cursor = None;
@@ -159,7 +159,7 @@ fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
     }
     assert!(stored > 10);
     assert_eq!(alloc(&agent, &long), Err(Code::LogFull));
-    // The owner can still take something away, from the reserve.
+    // The owner can still reduce rights, using the reserve.
     let policy = |text: &str| {
         Request::Admin(AdminRequest::PolicyLoad {
             text: text.into(),
@@ -168,7 +168,7 @@ fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
         })
     };
     owner.call(policy("profiles = []\n")).unwrap();
-    // Nothing that was refused was done, and nothing that was done is lost.
+    // No refused change was made, and no acknowledged change is lost.
     faults.file_bytes_max.store(0, SeqCst);
     owner.call(policy("profiles = [\"baseline\"]\n")).unwrap();
     assert_eq!(notes(&owner), stored);
@@ -177,8 +177,8 @@ fn a_full_disk_refuses_requests_but_lets_the_owner_act() {
     assert_eq!(notes(&open(&scratch, &faults)), stored + 1);
 }
 
-/// What the owner does day by day takes nothing of the reserve, and what the reserve is for goes on until it is used up. Then
-/// everything is refused, and nothing stops.
+/// Ordinary requests of the owner take nothing of the reserve. The requests that the reserve is for work until it is
+/// used up. Then every request is refused, and nothing stops.
 #[test]
 fn the_reserve_serves_only_operations_that_reduce_authority() {
     let (scratch, faults) = (Scratch::new("reserve"), Faults::default());
@@ -205,7 +205,7 @@ fn the_reserve_serves_only_operations_that_reduce_authority() {
         }))
         .unwrap();
     let stored = fill(&owner);
-    // Not one of these takes anything of the reserve, however often it is asked.
+    // These requests never take anything of the reserve.
     for _ in 0..500 {
         assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
     }
@@ -229,7 +229,7 @@ fn the_reserve_serves_only_operations_that_reduce_authority() {
     assert_eq!(refused, Code::LogFull, "nothing stops");
     assert!(loaded * 4 * 1024 > OWNER_RESERVE_BYTES / 8, "{loaded} loads");
     assert_eq!(alloc(&owner, "x"), Err(Code::LogFull));
-    // Space that comes back is used at once.
+    // Freed space is used at once.
     faults.file_bytes_max.store(0, SeqCst);
     policy().unwrap();
     alloc(&owner, "x").unwrap();
@@ -239,7 +239,7 @@ fn the_reserve_serves_only_operations_that_reduce_authority() {
     again.close();
 }
 
-/// A stream that is longer than the disk has room for ends by itself, and nobody else notices.
+/// A stream that does not fit on the disk ends alone, without effect on other requests.
 #[test]
 fn a_stream_without_log_space_stops_alone() {
     let (scratch, faults) = (Scratch::new("stream"), Faults::default());
@@ -260,7 +260,7 @@ fn a_stream_without_log_space_stops_alone() {
     });
     owner.call(policy.clone()).unwrap();
     let agent = owner.agent("worker").unwrap();
-    // What its end may take fits, and some of its pieces.
+    // The reservation for the end of the stream fits, and some of its pieces.
     faults.file_bytes_max.store(16 << 20, SeqCst);
     let mut pieces = 0;
     let request = object! { "model": "m", "messages": vec![object! { "role": "user", "content": "go on" }] };
@@ -272,7 +272,7 @@ fn a_stream_without_log_space_stops_alone() {
     let failure = ended.unwrap_err();
     assert_eq!(failure.code, Code::LogFull, "{failure}");
     assert!(pieces > 10, "{pieces} pieces");
-    // What was set aside for its end is free again.
+    // The reservation for its end is free again.
     alloc(&agent, "x").unwrap();
     owner.call(policy).unwrap();
     owner.close();
@@ -280,7 +280,7 @@ fn a_stream_without_log_space_stops_alone() {
     assert_eq!(notes(&open(&scratch, &faults)), 1);
 }
 
-/// A disk that is full when it is opened: everything that was acknowledged is there, and can be taken away.
+/// Opening on a full disk: everything acknowledged is there, and can be removed.
 #[test]
 fn a_full_disk_can_be_reopened_repeatedly() {
     let (scratch, faults) = (Scratch::new("reopen-full"), Faults::default());
@@ -305,7 +305,7 @@ fn a_full_disk_can_be_reopened_repeatedly() {
     assert_eq!(notes(&open(&scratch, &faults)), stored);
 }
 
-/// Allocates until nothing more finds room. Gives how many notes there are.
+/// Allocates objects until the disk is full. Returns the number of notes.
 fn fill(owner: &Connection) -> usize {
     let mut stored = 0;
     for size in [100_000, 4_000, 0] {
@@ -325,7 +325,7 @@ fn throttled_callers_are_not_recorded_on_a_full_disk() {
     let agent = owner.agent("worker").unwrap();
     while alloc(&agent, &"x".repeat(100_000)).is_ok() {}
     while alloc(&agent, "x").is_ok() {}
-    // It is refused as ever, and not even counted: the reserve is the owner's.
+    // The request is rejected as always, but not even counted: the reserve is for the owner.
     let stranger = agent.present("no token");
     assert_eq!(alloc(&stranger, "x"), Err(Code::CapInvalid));
     faults.file_bytes_max.store(0, SeqCst);

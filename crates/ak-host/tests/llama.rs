@@ -1,5 +1,5 @@
-//! Against a real llama.cpp server, which `cargo xtask test --llm` builds and starts. It says nothing of usage while it
-//! streams: the tokens are counted here.
+//! Tests against a real llama.cpp server, which `cargo xtask test --llm` builds and starts. The server reports no usage
+//! while it streams, so the host counts the tokens.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;

@@ -1,5 +1,5 @@
-//! What a kernel holds in memory is flat once its limits are reached, however many calls follow. The same with the limits that
-//! a host sets, over ten million calls, is a case of `cargo xtask bench scale`.
+//! The memory of a kernel stays constant once its limits are reached, however many calls follow. `cargo xtask bench
+//! scale` checks the same for ten million calls with the limits that a host sets.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
@@ -14,23 +14,23 @@ use ak_host::ak_kernel::{
     ak_heap::{BATCH_OPS_MAX, Content, TOMBSTONES_MAX},
 };
 
-/// Counts what is allocated.
+/// An allocator that counts allocated bytes.
 struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
 #[allow(unsafe_code, reason = "an allocator is unsafe; this one hands everything to the system's")]
-// SAFETY: every call goes to the system's allocator as it is.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HELD.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller of this function keeps the allocator's contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
         HELD.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's own promise.
+        // SAFETY: the caller of this function keeps the allocator's contract.
         unsafe { System.dealloc(place, layout) }
     }
 }
@@ -40,16 +40,16 @@ static ALLOCATOR: Counting = Counting;
 
 const LOG_BYTES_MAX: usize = 1 << 20;
 const HISTORY_BYTES_MAX: u64 = 1 << 18;
-/// More than what fills log and history.
+/// More calls than fill the log and the history.
 const CALLS: u64 = 6_000;
-/// How much more ten times as many calls may leave allocated, in percent.
+/// Maximum growth of the allocated memory after ten times as many calls, in percent.
 const GROWTH_PERCENT_MAX: usize = 5;
 
 fn note(number: u64) -> Value {
     object! { "n": number, "text": "as long as an object usually is" }
 }
 
-/// A kernel and its log, as a host without a state directory keeps them.
+/// A kernel and its log, as in a host without a state directory.
 struct Host {
     kernel: Kernel,
     log: Log,
@@ -70,7 +70,7 @@ impl Host {
         outcome.unwrap()
     }
 
-    /// Deletes as many objects as can be read after their deletion, and some more.
+    /// Deletes more objects than the heap keeps tombstones for.
     fn fill_graveyard(&mut self) {
         for _ in 0..=TOMBSTONES_MAX / BATCH_OPS_MAX {
             let alloc = |number| object! { "op": "alloc", "type": "note", "value": note(number) };
@@ -91,7 +91,7 @@ impl Host {
         done
     }
 
-    /// So many calls, which leave no object.
+    /// Makes this many calls, which leave no object behind.
     fn run(&mut self, calls: u64) {
         for number in 0..calls / 3 {
             let content = Content::Json(note(number));

@@ -1,5 +1,5 @@
-//! What a model's answers are charged is what their provider's own log says, or more and flagged as an estimate: random runs
-//! of answers that are told, not told, broken off, refused and asked for again.
+//! Charges for a model's answers equal the provider's own log, or are higher and flagged as an estimate. The runs are
+//! random: answers with and without usage, interrupted, rejected and retried.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -12,24 +12,24 @@ use proptest::prelude::*;
 
 use support::model::{DONE, FINISH, Then, ask, at, delta, kernel, model, request, spent, stream};
 
-/// How the provider goes about one request.
+/// How the provider handles one request.
 #[derive(Clone, Debug)]
 struct Run {
-    /// Pieces of the answer, in words.
+    /// The pieces of the answer, each as a number of words.
     words: Vec<u8>,
-    /// Tokens of thought that the answer does not show.
+    /// Tokens of reasoning that the answer does not show.
     thought: u64,
     cached: u64,
     end: End,
     streamed: bool,
-    /// How often it turns the request away before.
+    /// Number of times that the provider rejects the request before it answers.
     turned_away: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Told,
-    /// The total holds what was thought, and the answer's tokens do not.
+    /// The reported total includes the reasoning, the answer's tokens do not.
     ToldBeside,
     Untold,
     Broken,
@@ -56,7 +56,7 @@ fn run() -> impl Strategy<Value = Run> {
     )
 }
 
-/// What the provider writes into its own log: tokens of prompt, cached ones among them, and of the answer.
+/// The provider's own log of one request: tokens of the prompt, of the cached part of it, and of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Log {
     prompt: u64,
@@ -78,7 +78,7 @@ impl Log {
     }
 }
 
-/// The words of this provider have seven letters and a space, and each is a token.
+/// Returns text in this provider's words, which have seven letters and a space; each is a token.
 fn text(words: u8) -> String {
     "letters ".repeat(usize::from(words))
 }
@@ -143,7 +143,7 @@ proptest! {
                     events.push("event: error\ndata: {\"message\":\"no\"}\n\n".into());
                     return Then::Stream(events);
                 }
-                // One that nobody can read ends nothing.
+                // An unreadable event does not end the stream.
                 End::Nonsense => events.push("data: {\n\n".into()),
                 End::Told | End::ToldBeside | End::Untold => {}
             }
@@ -154,7 +154,7 @@ proptest! {
         });
         let price = format!("price = {{ input = {INPUT}, output = {OUTPUT}, cache_read = {CACHED} }}");
         let policy = "[infer]\nmodels = [\"*\"]\n[budgets]\ntokens = { max = 1000000, per = \"24h\" }";
-        // Who thinks without showing it, is known to.
+        // A model with hidden reasoning has a name by which the host recognises that it may reason.
         let (kernel, _scratch) = kernel(&[("*", &server, &price)], policy);
         for run in &runs {
             *now.lock().unwrap() = (run.clone(), 0);

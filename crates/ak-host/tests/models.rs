@@ -1,4 +1,4 @@
-//! Models are asked where the operator says, and every token counts.
+//! Models are called at the operator's servers, and every token is charged.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -57,7 +57,7 @@ fn connections_are_reused() {
     assert_eq!((server.count(), server.connections.load(Ordering::SeqCst)), (10, 1));
 }
 
-/// The provider's own count where it gives one, ours where it does not: whole, streamed, and broken off.
+/// The provider's count is used where it reports one, else an estimate: for whole, streamed and interrupted answers.
 #[test]
 fn every_token_is_accounted_for() {
     let counted = 4 * 2; // one, two, three: each piece of up to 4 bytes is a token, "three" is two
@@ -113,7 +113,7 @@ fn a_stream_is_delivered_and_assembled() {
     assert_eq!((at(&whole, "usage.total_tokens").as_u64(), tokens(&kernel)), (Some(10), (10, 0)));
 }
 
-/// What was turned away, or never arrived, did not run and is sent again; everything else is not.
+/// Only requests that were rejected or did not reach the server, so did not run, are sent again.
 #[test]
 fn only_requests_that_did_not_run_are_retried() {
     type Row = (&'static str, fn(usize) -> Then, usize, Option<Code>);
@@ -157,7 +157,7 @@ fn only_requests_that_did_not_run_are_retried() {
     }
 }
 
-/// A connection that the server closed meanwhile took nothing: the request goes over a new one.
+/// If the server has closed an idle connection, the request goes over a new one.
 #[test]
 fn a_closed_connection_is_replaced() {
     let server = model(|_, before| {
@@ -205,7 +205,7 @@ fn a_server_that_keeps_failing_is_left_alone() {
     assert_eq!(tokens(&kernel), (0, 0));
 }
 
-/// The key is nowhere in what comes back, even from a server that tells it.
+/// No reply contains the key, even if the server sends it back.
 #[test]
 fn a_key_is_cut_from_replies() {
     let tell = |asked: &AuthenticatedRequest, _| {
@@ -216,7 +216,7 @@ fn a_key_is_cut_from_replies() {
             .unwrap()
             .to_owned();
         match at(&asked.body, "stream").as_bool() {
-            // In pieces, so that no piece holds it.
+            // In pieces, so that no piece contains the key.
             Some(true) => {
                 let pieces = key.as_bytes().chunks(5).map(|piece| delta(std::str::from_utf8(piece).unwrap()));
                 Then::Stream(pieces.chain([FINISH.into(), DONE.into()]).collect())
@@ -236,12 +236,12 @@ fn a_key_is_cut_from_replies() {
     assert!(records.iter().all(|record| !String::from_utf8_lossy(&record.body).contains(KEY)));
 }
 
-/// 64 at once, and a budget for 10: each sets its worst case aside before anything is sent.
+/// 64 calls at once with a budget for 10: each call reserves its worst case before it is sent.
 #[test]
 fn of_64_calls_a_budget_for_10_admits_exactly_10() {
     let gate = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
     let held = gate.clone();
-    // Nobody is answered until all have asked.
+    // The server answers only when all calls have arrived.
     let server = model(move |_, _| {
         let mut open = held.0.lock().unwrap();
         while !*open {
@@ -255,7 +255,7 @@ fn of_64_calls_a_budget_for_10_admits_exactly_10() {
     });
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     let one = request("m", object! { "max_tokens": 50u64 });
-    // What one call sets aside shows in what it is refused for.
+    // The failure of a refused call shows the reservation of one call.
     kernel.call(budget(Some(0))).unwrap();
     let refused = failure(ask(&kernel, one.clone()));
     let worst = refused.context.get("requested").and_then(Value::as_u64).unwrap();
@@ -279,7 +279,7 @@ fn of_64_calls_a_budget_for_10_admits_exactly_10() {
                             gate.1.notify_all();
                         }
                     }
-                    // The answer is whole where a stream was asked for: it was admitted all the same.
+                    // The server answers whole where a stream was requested; the call was admitted nevertheless.
                     _ => drop(admitted.fetch_add(1, Ordering::SeqCst)),
                 }
             });
@@ -292,7 +292,7 @@ fn of_64_calls_a_budget_for_10_admits_exactly_10() {
     assert_eq!(tokens(&kernel).1, 0);
 }
 
-/// What a call costs is set aside with its tokens, and settled by what the provider says was used of which.
+/// The cost of a call is reserved with its tokens, and settled by the usage that the provider reports.
 #[test]
 fn a_price_is_reserved_and_settled() {
     let server = model(good);
@@ -314,10 +314,10 @@ fn a_price_is_reserved_and_settled() {
     kernel
         .call(Request::Agent(AgentRequest::BudgetSet { dimension, limit: Some(1000), agent: None }))
         .unwrap();
-    // The worst case of 100 tokens is 1000 and the prompt.
+    // The worst case of 100 tokens is 1000 plus the prompt.
     let refused = failure(ask(&kernel, request("gpt-4", object! { "max_tokens": 100u64 })));
     assert_eq!(refused.code, Code::BudgetExceeded);
-    // Whoever asks does not set the price.
+    // The caller cannot set the price.
     let free = Some(ak_host::ak_kernel::Price::flat(0, 0));
     let asked = request("gpt-4", object! { "max_tokens": 100u64 });
     let refused =
@@ -325,7 +325,7 @@ fn a_price_is_reserved_and_settled() {
     assert_eq!((refused.code, server.count()), (Code::BudgetExceeded, 3));
 }
 
-/// Of two limits on an agent the lower holds.
+/// Of two limits on an agent, the lower one applies.
 #[test]
 fn the_tokens_of_a_request_are_clamped_for_each_agent() {
     let server = model(good);
@@ -341,7 +341,8 @@ fn the_tokens_of_a_request_are_clamped_for_each_agent() {
     );
 }
 
-/// Whatever a server calls it, an agent gets no more than it may; what nobody can count is refused.
+/// Whatever the name of the limit at a server, an agent gets no more tokens than permitted; requests that cannot be
+/// bounded are refused.
 #[test]
 fn no_name_of_a_limit_bypasses_it() {
     let server = model(good);
@@ -352,7 +353,7 @@ fn no_name_of_a_limit_bypasses_it() {
     ];
     let (kernel, _scratch) = kernel(&rows, ANY);
     let sent = |model: &str, members: Value| {
-        // What a server of another format would say is not looked at.
+        // The reply is ignored, since the server may not speak the route's format.
         let _ = ask(&kernel, request(model, members));
         let names = ["max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"];
         let body = server.last().body;
@@ -380,7 +381,7 @@ fn no_name_of_a_limit_bypasses_it() {
     assert_eq!(server.count(), before);
 }
 
-/// A server that takes every request and answers none is left alone like one that is not there.
+/// A server that accepts every request and answers none opens its circuit, like an unreachable one.
 #[test]
 fn a_server_that_is_silent_opens_its_circuit() {
     let server = model(|_, _| Then::Silence);
@@ -393,7 +394,7 @@ fn a_server_that_is_silent_opens_its_circuit() {
     assert_eq!(server.count(), ak_host::CIRCUIT_FAILURES_MAX as usize);
 }
 
-/// So is one that begins each answer and comes to the end of none; one that says why it does not answer goes on being asked.
+/// A server that interrupts every answer opens its circuit; a server that reports why it does not answer does not.
 #[test]
 fn a_server_that_breaks_off_opens_its_circuit_and_one_that_explains_does_not() {
     let server = model(|_, _| Then::Break(vec![delta("word")]));
@@ -410,7 +411,8 @@ fn a_server_that_breaks_off_opens_its_circuit_and_one_that_explains_does_not() {
     assert!(refused.message.contains("the server says: not this"), "{refused}");
 }
 
-/// What broke off costs what the provider has told of it, or what came, whichever is more; what never came, the worst case.
+/// An interrupted answer costs what the provider has reported or what was received, whichever is more; a missing answer
+/// costs the worst case.
 #[test]
 fn an_interrupted_answer_is_charged_for() {
     let long = "x".repeat(400);
@@ -456,7 +458,7 @@ fn an_interrupted_answer_is_charged_for() {
     assert!(tokens(&kernel).0 > 100, "a head without a body may have cost all of it");
 }
 
-/// The key is cut out of a stream wherever it comes in pieces, and nothing of it is left in the put-together answer.
+/// A key that arrives in pieces is removed from every text of a stream, and from the assembled answer.
 #[test]
 fn a_key_in_pieces_is_cut_from_every_text() {
     let forms: [fn(&str) -> String; 8] = [
@@ -495,7 +497,7 @@ fn a_key_in_pieces_is_cut_from_every_text() {
     }
 }
 
-/// All texts of a value, one behind the other.
+/// Appends all texts of a value to `all`.
 fn gather(value: &Value, all: &mut String) {
     match value {
         Value::String(text) => all.push_str(text),
@@ -508,7 +510,7 @@ fn gather(value: &Value, all: &mut String) {
     }
 }
 
-/// A base URL may have a query, as Azure's have.
+/// A base URL may have a query, as Azure's URLs do.
 #[test]
 fn a_url_keeps_its_query() {
     let server = model(good);
@@ -535,7 +537,7 @@ fn budget(limit: Option<u64>) -> Request {
     })
 }
 
-/// Rates for each model and agent are the policy's: they are counted with everything else.
+/// The policy sets rates for each model and agent; they are counted with all other limits.
 #[test]
 fn rates_are_per_model_and_agent() {
     let server = model(good);

@@ -1,4 +1,5 @@
-//! Opening costs what came since the newest snapshot; the rest is read beside, and damage there is still found.
+//! Opening reads only the entries since the newest snapshot. The rest is read in the background, and damage there is
+//! still found.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -16,10 +17,10 @@ use ak_host::{Connection, JOURNAL_DIRECTORY, Options, SNAPSHOT_ENTRIES, VAULT_DI
 
 use support::Scratch;
 
-/// More than a segment of the journal takes.
+/// More bytes than a segment of the journal.
 const LARGE_REQUESTS: usize = 36;
 const LARGE_BYTES: usize = 2 << 20;
-/// For what is done in the background.
+/// How long the test waits for background work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(state: &Path) -> Connection {
@@ -38,7 +39,8 @@ fn verified(kernel: &Connection) -> Result<Value, Failure> {
     }
 }
 
-/// Fills a segment with what leaves nothing in the state, then erases somebody: the snapshot lies in the second segment.
+/// Fills a segment with records that leave nothing in the state, then erases a subject: the snapshot is in the second
+/// segment.
 fn two_segments(state: &Path) {
     let kernel = open(state);
     let write =
@@ -61,7 +63,7 @@ fn segments(state: &Path) -> Vec<std::path::PathBuf> {
     segments
 }
 
-/// Whether it comes about while somebody waits.
+/// Waits until `is_there` returns true; fails after [`PATIENCE`].
 fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_there() {
@@ -102,7 +104,7 @@ fn damage_in_entries_that_opening_left_unread_stops_the_kernel() {
     two_segments(&state);
     let first = &segments(&state)[0];
     let mut bytes = std::fs::read(first).unwrap();
-    // In the middle of the body of one of the large requests.
+    // In the middle of the body of a large request.
     bytes[5 * LARGE_BYTES] ^= 1;
     std::fs::write(first, &bytes).unwrap();
 
@@ -119,7 +121,7 @@ fn damage_in_entries_that_opening_left_unread_stops_the_kernel() {
     let report = verified(&kernel).unwrap();
     assert_eq!(report.get("consistent"), Some(&Value::Bool(false)));
     assert_eq!(report.get("first_bad").and_then(Value::as_u64), Some(first_bad));
-    // Nor was anything written since.
+    // Nothing was written since then.
     assert_eq!(kernel.call(alloc("new", None)).unwrap_err().code, Code::LogCorrupt);
 }
 
@@ -148,7 +150,7 @@ fn snapshots_are_kept_while_the_kernel_runs_and_shorten_the_next_start() {
     call(1000);
     comes("a snapshot is kept", || kept() == 1);
     call(100);
-    // Whoever ends without closing leaves it as it is.
+    // A process that ends without closing the kernel keeps no final snapshot.
     drop(kernel);
     let mut replayed = SNAPSHOT_ENTRIES;
     let options = Options { state_dir: Some(state.clone()), ..Options::default() };

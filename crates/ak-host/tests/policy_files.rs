@@ -1,4 +1,4 @@
-//! Policies in files, with what they include: recorded whole, and kept from every agent for as long as they are in force.
+//! Policies in files, with their includes: recorded whole, and protected from every agent while they are in force.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -20,7 +20,7 @@ fn write(scratch: &Scratch, name: &str) -> Request {
     Request::File(FileRequest::Write { path: scratch.text(name).into(), data: Arc::from(&b"[fs]"[..]) })
 }
 
-/// A policy in three files, by which an agent may read and write everything beside them.
+/// Writes a policy in three files, which lets an agent read and write everything beside them.
 fn policy(scratch: &Scratch) {
     fs::create_dir_all(scratch.join("sub")).unwrap();
     let root = scratch.text("").trim_end_matches('/').to_owned();
@@ -60,14 +60,14 @@ fn a_policy_s_files_are_out_of_reach_after_a_restart() {
 
     let kernel = durable(&scratch);
     check_closed(&kernel, &scratch, &FILES);
-    // By inode: under another name, and wherever it is moved.
+    // Files are protected by inode, under any other name and wherever they are moved.
     fs::hard_link(scratch.join("policy.toml"), scratch.join("alias")).unwrap();
     fs::rename(scratch.join("more.toml"), scratch.join("moved.toml")).unwrap();
     check_closed(&kernel, &scratch, &["alias", "moved.toml", "more.toml"]);
     fs::rename(scratch.join("moved.toml"), scratch.join("more.toml")).unwrap();
     fs::remove_file(scratch.join("alias")).unwrap();
 
-    // Another policy in its place: this one's files are free at the next start.
+    // After another policy is loaded, the files of this one are free at the next start.
     let text = fs::read_to_string(scratch.join("sub/inc.toml")).unwrap().replace("../more.toml", "baseline");
     let text = format!("{text}\nread = [\"{}/**\"]", scratch.text("").trim_end_matches('/'));
     support::load(&kernel, &text);
@@ -80,7 +80,7 @@ fn a_policy_s_files_are_out_of_reach_after_a_restart() {
     assert_eq!(verdict.get("consistent").and_then(|told| told.as_bool()), Some(true), "{verdict:?}");
 }
 
-/// Whoever executes the journal needs no file: all texts are in it.
+/// A replay of the journal needs no file: the journal contains all texts.
 #[test]
 fn included_files_are_recorded_whole() {
     let scratch = Scratch::new("policy-recorded");
@@ -93,7 +93,7 @@ fn included_files_are_recorded_whole() {
     read_journal(&scratch.join("state")).unwrap();
     let kernel = durable(&scratch);
     assert_eq!(bytes(kernel.call(read(&scratch, "free"))), b"free");
-    // Their places stay closed though nothing is there.
+    // The paths stay protected though no files exist there.
     check_closed(&kernel, &scratch, &FILES);
 }
 
@@ -107,13 +107,13 @@ fn a_policy_that_is_loaded_over_a_socket_is_protected_where_it_is_the_same_file(
     check_closed(&client, &scratch, &FILES);
     check_closed(&kernel, &scratch, &FILES);
 
-    // Files of another machine: here stands something else, or nothing.
+    // Files of another machine: on this machine the paths have other files, or none.
     let mut request = policy_request(&scratch.join("policy.toml")).unwrap();
     let Request::Admin(AdminRequest::PolicyLoad { files, base_dir, .. }) = &mut request else { panic!() };
     let (other, none) = (scratch.text("free"), scratch.text("nothing.toml"));
     files.source = Some(none.as_str().into());
     files.included.push(PolicyFile { path: other.as_str().into(), text: "[fs]".into() });
-    // What a client says here is not believed.
+    // The client's own list `here` is ignored.
     files.here.push(other.as_str().into());
     assert!(base_dir.is_some());
     let Ok(Reply::Value(told)) = client.call(request) else { panic!() };
@@ -121,7 +121,7 @@ fn a_policy_that_is_loaded_over_a_socket_is_protected_where_it_is_the_same_file(
     assert_eq!(bytes(client.call(read(&scratch, "free"))), b"free");
 }
 
-/// An agent that asks learns nothing of what stands in files: it is refused whether it guesses right or not.
+/// An agent learns nothing about the content of files: it is refused whether it guesses the content or not.
 #[test]
 fn an_agent_learns_nothing_of_files_by_naming_them() {
     let scratch = Scratch::new("policy-guess");
@@ -168,7 +168,7 @@ fn a_policy_that_cannot_be_read_whole_is_refused() {
     fs::write(scratch.join("policy.toml"), many(POLICY_FILES_MAX - 1)).unwrap();
     kernel.load_policy_file(&scratch.join("policy.toml")).unwrap();
 
-    // A text of no file includes none; files that do not come with it, or too many, are refused by the kernel itself.
+    // A policy text without a file cannot include files. The kernel itself refuses missing files, and too many of them.
     let load = |text: &str, base_dir: Option<&str>, files: PolicyFiles| {
         let text = text.into();
         kernel

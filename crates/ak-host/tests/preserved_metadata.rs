@@ -1,4 +1,4 @@
-//! A file that is written again keeps who owns it and who may read it.
+//! A rewritten file keeps its owner and permissions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -23,7 +23,7 @@ use support::{Scratch, code, embedded};
 
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
-/// Somebody who does not run the test.
+/// The id of a user who does not run the test.
 const OTHER: u32 = 54_321;
 
 fn write(kernel: &Connection, path: &Path) -> Outcome {
@@ -38,7 +38,7 @@ fn writing_into(scratch: &Scratch) -> Connection {
     embedded(&format!("[fs]\nread = [\"{0}/**\"]\nwrite = [\"{0}/**\"]", scratch.text("data")))
 }
 
-/// An access list as the file system stores it (acl(5), version 2): tag, permissions, and who.
+/// Encodes an access list as the file system stores it (acl(5), version 2): tag, permissions and id.
 fn access_list(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     let mut bytes = 2_u32.to_le_bytes().to_vec();
     for (tag, permissions, who) in entries {
@@ -56,7 +56,7 @@ const GROUP: u16 = 4;
 const MASK: u16 = 0x10;
 const OTHERS: u16 = 0x20;
 
-/// The owner reads and writes, one other user reads, the group does not.
+/// Returns a list by which the owner reads and writes, one other user reads, and the group has no access.
 fn one_more_reads() -> Vec<u8> {
     access_list(&[
         (OWNER, 6, NOBODY),
@@ -79,7 +79,7 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
     }
 }
 
-/// Sets an attribute; false, and loudly, where the file system or the user has none of its kind.
+/// Sets an attribute; returns false, and prints that, when the file system or the user may not have such attributes.
 fn set(path: &Path, name: &str, value: &[u8]) -> bool {
     match setxattr(path, name, value, XattrFlags::empty()) {
         Ok(()) => true,
@@ -110,7 +110,7 @@ fn the_access_list_of_a_file_is_preserved() {
     assert_eq!(mode(&path), 0o640);
 }
 
-/// A file without an access list gets none of the directory's.
+/// A file without an access list does not get the directory's default list.
 #[test]
 fn the_directory_s_default_list_does_not_widen_an_old_file() {
     let scratch = Scratch::new("acl-default");
@@ -123,7 +123,7 @@ fn the_directory_s_default_list_does_not_widen_an_old_file() {
     }
     write(&kernel, &path).unwrap();
     assert_eq!((attribute(&path, ACCESS), mode(&path)), (None, 0o640));
-    // A new file gets it, as from every program.
+    // A new file gets the default list, as with every program.
     let (new, by_the_system) = (scratch.join("data/new"), scratch.join("data/by-the-system"));
     write(&kernel, &new).unwrap();
     fs::write(&by_the_system, "x").unwrap();
@@ -176,7 +176,7 @@ fn mode_owner_and_group_are_preserved_without_set_id_bits() {
     assert_eq!((told.uid(), told.gid(), mode(&path)), (OTHER, OTHER + 1, 0o640));
 }
 
-/// In a group's directory new files get its group; an old one keeps its own.
+/// In a directory with set-group-ID new files get its group; an old file keeps its own.
 #[test]
 fn a_group_s_directory_does_not_give_its_group_to_an_old_file() {
     let scratch = Scratch::new("setgid");
@@ -204,7 +204,7 @@ fn a_new_file_has_the_mode_that_the_process_gives_new_files() {
     assert_eq!(mode(&scratch.join("data/new")), 0o666 & !mask.bits());
 }
 
-/// What may not be changed is not replaced either.
+/// A file that must not be changed is not replaced either.
 #[test]
 fn a_file_that_is_marked_as_unchangeable_is_refused() {
     let scratch = Scratch::new("immutable");
@@ -224,7 +224,7 @@ fn a_file_that_is_marked_as_unchangeable_is_refused() {
     }
 }
 
-/// While it is written, the file under way is readable by nobody who may not read the old one.
+/// The temporary file of a write is readable only by users who may read the old file.
 #[test]
 fn the_temporary_file_is_no_more_accessible_than_the_old_one() {
     let scratch = Scratch::new("window");
@@ -256,7 +256,7 @@ fn the_temporary_file_is_no_more_accessible_than_the_old_one() {
     assert_eq!(mode(&path), 0o600);
 }
 
-/// A file of somebody else's that this process may write, and may not give back.
+/// A file of another user, which this process may write, but whose owner it cannot set.
 #[test]
 fn a_file_whose_owner_cannot_be_preserved_is_refused() {
     const HERE: &str = "AK_TEST_KEEP_AS_OTHER";
@@ -272,7 +272,7 @@ fn a_file_whose_owner_cannot_be_preserved_is_refused() {
     if !geteuid().is_root() {
         return eprintln!("SKIPPED: only root can make files of others");
     }
-    // The test's own directory may lie where others cannot enter.
+    // Other users may have no access to the test's own directory.
     let directory = std::env::temp_dir().join(format!("ak-keep-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();

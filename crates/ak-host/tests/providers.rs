@@ -1,4 +1,4 @@
-//! How providers count, stream and fail: the bytes that they send, and what comes of them.
+//! How providers count, stream and fail: the bytes that they send, and the results.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -25,7 +25,7 @@ fn streams(events: Vec<String>) -> Model {
     serves(Then::Stream(events))
 }
 
-/// A stream by its bytes: the format, what is told, and the tokens and cost of it at 1 and 10 dollars a million.
+/// Each row is a stream: the format, its events, and its tokens and cost at 1 and 10 dollars a million.
 #[test]
 fn a_stream_is_charged_as_its_provider_counts() {
     let price =
@@ -205,7 +205,7 @@ fn an_unreadable_chunk_is_reported_and_the_stream_continues() {
 
 #[test]
 fn an_estimate_does_not_stop_what_the_provider_bounds() {
-    // 2,688 tokens of some 8 bytes each, as it says itself.
+    // 2,688 tokens of about 8 bytes each, by the stream's own usage.
     let mut told: Vec<String> = (0..84).map(|_| delta(&"eight b ".repeat(32))).collect();
     told.push(FINISH.into());
     told.push("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":2688,\"total_tokens\":2708}}\n\n".into());
@@ -218,7 +218,7 @@ fn an_estimate_does_not_stop_what_the_provider_bounds() {
     assert_eq!((content(&chunks).len(), tokens(&kernel)), (84 * 32 * 8, (2_708, 0)));
 }
 
-/// A limit goes out where somebody sets one: the request, the policy, or a budget that is to be kept.
+/// A limit is sent if the request, the policy or a budget sets one.
 #[test]
 fn no_limit_is_invented() {
     let sent = |policy: &str, members: Value, format: &str| {
@@ -275,14 +275,14 @@ fn an_impossible_usage_is_clamped_and_flagged() {
         let (tokens, cost) = spent(&kernel);
         assert!((least..=most).contains(&tokens) && cost == tokens, "{told}: {tokens} tokens, {cost}");
     }
-    // Nor is one believed that nobody told.
+    // No limit is assumed that was not set.
     let server = serves(Then::Answer(200, completion("")));
     let (kernel, _scratch) = kernel(&[("*", &server, "")], ANY);
     let answer = value(ask(&kernel, request("m", object! {})));
     assert_eq!(at(&answer, "usage.estimated").as_bool(), Some(true), "{answer}");
 }
 
-/// Whoever breaks off may have thought a lot: then all that was set aside counts.
+/// An interrupted answer may have had much reasoning, so the whole reservation is charged.
 #[test]
 fn an_answer_interrupted_while_reasoning_costs_the_whole_reservation() {
     let charged = |model_name: &str, members: Value, told: Vec<String>| {
@@ -324,7 +324,7 @@ fn a_server_that_refuses_stream_options_is_asked_again_without() {
     let (kernel, _scratch) = kernel_with(&server, "stream_options = false");
     value(stream(&kernel, request("m", object! {})).1);
     assert_eq!(server.count(), 4, "where the operator says so, it is not even tried");
-    // Whoever refuses something else is not asked again.
+    // A server that rejects a request for another reason gets no second one.
     let server = model(|_, _| Then::Answer(422, r#"{"detail":"no"}"#.into()));
     let (kernel, _scratch) = kernel_of(&server);
     failure(stream(&kernel, request("m", object! {})).1);
@@ -409,7 +409,7 @@ fn provider_tools_need_a_permit_of_their_own() {
     }
 }
 
-/// A limit on what is used counts it once, however often the server has to be asked.
+/// A limit on usage counts a retried request once.
 #[test]
 fn a_retried_request_is_charged_once() {
     let server = model(|_, before| match before {
@@ -421,13 +421,13 @@ fn a_retried_request_is_charged_once() {
     let (kernel, _scratch) = kernel(&[("*", &server, "")], policy);
     value(ask(&kernel, request("m", object! {})));
     assert_eq!((server.count(), tokens(&kernel).0), (3, 10));
-    // Ten of them are used, and not thirty: there is room for two more of a hundred and some.
+    // Ten tokens are used, not thirty: there is room for two more requests of over a hundred.
     for _ in 0..2 {
         value(ask(&kernel, request("m", object! {})));
     }
 }
 
-/// Whoever writes the name into a request of their own changes nothing for others.
+/// A caller that writes the member's name into a request changes nothing for other callers.
 #[test]
 fn a_request_cannot_have_a_route_forget_what_its_server_tells() {
     let server = model(|asked, _| match at(&asked.body, "metadata.include_usage").is_null() {
@@ -443,7 +443,7 @@ fn a_request_cannot_have_a_route_forget_what_its_server_tells() {
     assert_eq!(at(&server.last().body, "stream_options.include_usage").as_bool(), Some(true));
 }
 
-/// A search that is permitted brings in what the request does not hold.
+/// A permitted search adds tokens that the request does not contain.
 #[test]
 fn tokens_from_provider_tools_are_charged_as_reported() {
     let server =

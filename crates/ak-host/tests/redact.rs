@@ -1,4 +1,4 @@
-//! What the operator has cut is cut from everything that comes back, however it comes.
+//! Text that the operator wants removed is removed from every reply, in whatever form it arrives.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -21,7 +21,7 @@ fn kernel(scratch: &Scratch, config: &str, policy: &str) -> Connection {
     kernel
 }
 
-/// Events that tell a text character by character in one place of a choice.
+/// Returns events that send a text character by character in one member of a choice.
 fn told(choice: u64, delta: impl Fn(&str) -> Value) -> Vec<String> {
     let event = |c: char| {
         let choice = object! { "index": choice, "delta": delta(&c.to_string()) };
@@ -42,7 +42,7 @@ fn a_pattern_with_blanks_is_cut_from_a_stream() {
             [(name, Value::from(piece))].into_iter().collect::<ak_host::ak_json::Object>().into()
         }));
     }
-    // One character of each in turn: the texts are told apart.
+    // The texts are interleaved character by character, and are still distinguished.
     let length = kinds[0].len();
     let mut events: Vec<String> =
         (0..length).flat_map(|at| kinds.iter().map(move |events| events[at].clone())).collect();
@@ -66,7 +66,7 @@ fn a_pattern_with_blanks_is_cut_from_a_stream() {
     assert!(!content.contains(['4', '1']), "{content}");
 }
 
-/// In bodies, values and names of headers, and in what a server says of a failure.
+/// In bodies, values and names of headers, and in failures that a server reports.
 #[test]
 fn a_pattern_is_cut_from_the_rest_of_a_stream() {
     let no_card = |outcome: &Outcome| {
@@ -103,7 +103,7 @@ fn a_pattern_without_a_short_longest_match_is_refused_at_opening() {
     assert!(failure.message.contains("no longest match"), "{failure}");
 }
 
-/// A server that names more texts than are put together cannot tell a card's number piece by piece in one of the rest.
+/// When a server sends more texts than are joined, it cannot send a card number piece by piece in one of the others.
 #[test]
 fn a_text_beyond_the_assembled_ones_is_replaced() {
     let many: ak_host::ak_json::Object =

@@ -1,4 +1,4 @@
-//! What a server may send beside a body is bounded, however it comes.
+//! The bytes that a server may send outside of a body are bounded, however they arrive.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -16,7 +16,7 @@ fn granting(port: u16) -> String {
     )
 }
 
-/// What becomes of a request that is answered so.
+/// Returns the result of a request with this answer.
 fn answered(answer: String) -> Result<u16, Failure> {
     let (port, _) = web(move |_| answer.clone());
     match embedded(&granting(port)).call(get(&format!("http://127.0.0.1:{port}/"))) {
@@ -26,14 +26,14 @@ fn answered(answer: String) -> Result<u16, Failure> {
     }
 }
 
-/// A head of so many bytes, of headers of at most `each`.
+/// Returns a response head of `bytes` bytes, with headers of at most `each` bytes.
 fn head(bytes: usize, each: usize) -> String {
     let (start, end) = ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n", "\r\n");
     let mut head = String::from(start);
     while head.len() + end.len() < bytes {
         let name = format!("x-{:04}: ", head.len() % 10_000);
         let room = bytes - head.len() - end.len();
-        // What is left over for no further header goes into this one.
+        // A rest that is too short for another header is added to this one.
         let line = if room < each + 64 { room } else { each };
         head += &name;
         head += &"v".repeat(line - name.len() - 2);
@@ -58,7 +58,7 @@ fn a_head_is_read_up_to_its_limit() {
             check_refused(head(bytes, each.max(bytes / 200)) + "ok", &too_long);
         }
     }
-    // The body is no part of it, though it comes with it.
+    // The body does not count as head, though it arrives with it.
     let body = "b".repeat(900);
     let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 900\r\nconnection: close\r\n\r\n{body}");
     assert_eq!(answered(answer).unwrap(), 200);
@@ -114,7 +114,7 @@ fn a_proxy_s_answer_is_bounded() {
     assert!(failure.message.contains("its answer is too long"), "{failure}");
 }
 
-/// A stream whose event never ends is given up as soon as the event is too long.
+/// A stream with an endless event fails as soon as the event is too long.
 #[test]
 fn an_event_of_a_stream_is_bounded() {
     for (first, endless) in [("data: ", "x"), ("", "data: x\n")] {

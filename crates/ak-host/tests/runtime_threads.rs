@@ -1,4 +1,4 @@
-//! However many effects wait, a process has few threads. This is the only test of its process.
+//! However many effects wait, a process has few threads. This binary has only this test.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -12,14 +12,14 @@ use support::{
     silent::{Silent, start, wait, wait_until},
 };
 
-/// The names of this process's threads.
+/// Returns the names of this process's threads.
 fn threads() -> Vec<String> {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end while it is looked at.
+    // A thread may end while it is read.
     tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect()
 }
 
-/// Of the threads some are the test's own: the harness's two, the server's, and the daemon's.
+/// Number of threads that belong to the test: two of the harness, one of the server, and one of the daemon.
 const OWN_THREADS: usize = 4;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Secrets go where they belong, and nowhere else.
+//! Secrets are sent only where the operator bound them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -21,13 +21,13 @@ struct World {
     kernel: Connection,
     port: u16,
     elsewhere: u16,
-    /// What the servers saw.
+    /// The requests that the servers saw.
     seen: Arc<Mutex<Vec<String>>>,
     hits: Arc<AtomicU64>,
     scratch: Scratch,
 }
 
-/// Two servers that tell what they were sent, and an agent's kernel that may ask both of them anything.
+/// Two servers that echo requests, and a kernel whose agent may send them any request.
 fn world(extra: &str) -> World {
     let scratch = Scratch::new("secrets");
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -95,7 +95,7 @@ impl World {
         }))
     }
 
-    /// Everything that the kernel recorded and can be read of it.
+    /// Returns everything readable that the kernel recorded.
     fn recorded(&self) -> String {
         let records = self.kernel.driver().unwrap().records().unwrap();
         records.iter().map(|record| String::from_utf8_lossy(&record.body).into_owned()).collect()
@@ -104,7 +104,7 @@ impl World {
     fn check_nothing_leaked(&self, outcome: &Outcome) {
         let told = format!("{outcome:?}{}", self.recorded());
         assert!(!told.contains(TOKEN) && !told.contains(OTHER), "a secret came back: {outcome:?}");
-        // Bodies are recorded in base64, which begins at one of three places.
+        // Bodies are recorded in base64, in which the secret begins at one of three offsets.
         use base64::Engine;
         let encoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(TOKEN);
         assert!(!told.contains(&encoded[4..encoded.len() - 4]), "a secret was recorded");
@@ -125,7 +125,7 @@ fn a_secret_is_sent_and_cut_from_the_reply() {
     let outcome = world.ask(world.port, "/api/user", &bearer, None);
     assert!(world.seen.lock().unwrap()[0].contains(&format!("authorization: Bearer {TOKEN}\r\n")));
     assert!(world.seen.lock().unwrap()[0].contains(&format!("x-other: {OTHER}\r\n")));
-    // The server echoes what it was sent.
+    // The server echoes the request.
     assert!(body(&outcome).contains("authorization: Bearer secret://github\r\n"));
     world.check_nothing_leaked(&outcome);
     let outcome = world.ask(world.port, "/api/header", &bearer, None);
@@ -147,7 +147,7 @@ fn a_secret_is_sent_and_cut_from_the_reply() {
     world.check_nothing_leaked(&outcome);
 }
 
-/// Where a secret does not belong, nothing is sent at all.
+/// A request with a secret for another destination is not sent at all.
 #[test]
 fn a_secret_for_another_destination_is_denied_before_connecting() {
     let world = world("");
@@ -183,16 +183,16 @@ fn a_secret_for_another_destination_is_denied_before_connecting() {
     assert_eq!(world.hits.load(Ordering::SeqCst), 0);
 }
 
-/// A server may send its caller on; the secret goes along only where it belongs too.
+/// After a redirect the secret is sent only if it is bound to the new destination.
 #[test]
 fn a_redirect_drops_secrets() {
     let world = world("");
     let bearer = [("authorization", "Bearer secret://github"), ("x-other", "secret://other")];
-    // Within the destination's own server, but off the paths it is bound to.
+    // On the same server, but outside the paths to which the secret is bound.
     let outcome = world.ask(world.port, "/api/out", &bearer, None);
     assert_eq!(outcome.as_ref().unwrap_err().code, Code::PolicyDeny);
     world.check_nothing_leaked(&outcome);
-    // To another server: the header stays behind.
+    // To another server: the header is dropped.
     let outcome = world.ask(world.port, "/away", &[("x-other", "secret://other")], None);
     assert!(!body(&outcome).contains("x-other"));
     world.check_nothing_leaked(&outcome);
@@ -204,7 +204,7 @@ fn a_redirect_drops_secrets() {
     );
 }
 
-/// Where a server sends its caller with the secret in the address, nobody goes, and nobody learns it.
+/// A redirect whose location contains the secret is not followed, recorded or shown.
 #[test]
 fn a_redirect_whose_location_holds_a_secret_is_not_followed() {
     let world = world("");
@@ -219,7 +219,7 @@ fn a_redirect_whose_location_holds_a_secret_is_not_followed() {
     assert_eq!(world.seen.lock().unwrap().len(), 4, "one request each");
 }
 
-/// An agent cannot have the server answer so that the secret is not seen.
+/// An agent cannot make the server encode its response so that the secret is not recognised.
 #[test]
 fn a_response_to_a_secret_must_be_plain_and_complete() {
     let world = world("");
@@ -227,7 +227,7 @@ fn a_response_to_a_secret_must_be_plain_and_complete() {
         let headers = [("authorization", "secret://github"), (disguise, "gzip")];
         let outcome = world.ask(world.port, "/api/x", &headers, None);
         assert_eq!(outcome.as_ref().unwrap_err().code, Code::InvalidArgument, "{disguise}");
-        // Without a secret they are as good as any.
+        // Without a secret these headers are permitted.
         if disguise != "TE" {
             world.ask(world.port, "/api/x", &[(disguise, "gzip")], None).unwrap();
         }
@@ -253,7 +253,7 @@ fn a_secret_s_own_file_is_out_of_reach() {
         }));
         assert_eq!(outcome.as_ref().unwrap_err().code, Code::PolicyDeny, "{file}");
     }
-    // A copy that somebody left lying about is read without it.
+    // A secret in a copied file is removed when an agent reads the file.
     std::fs::write(world.scratch.join("copy"), format!("GITHUB_TOKEN={TOKEN}\n")).unwrap();
     let outcome = world
         .kernel
@@ -262,7 +262,7 @@ fn a_secret_s_own_file_is_out_of_reach() {
     world.check_nothing_leaked(&outcome);
 }
 
-/// Redaction is the operator's to turn on; what the agent itself wrote stays.
+/// Redaction of texts that look like keys is optional; text that the agent wrote itself stays.
 #[test]
 fn texts_that_look_like_keys_are_cut_if_configured() {
     const KEY: &str = "AKIAIOSFODNN7EXAMPLE";

@@ -1,4 +1,4 @@
-//! Under a policy that permits every URL, requests still reach no address that nobody granted.
+//! Under a policy that permits every URL, requests still reach no special address that is not granted.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -17,7 +17,7 @@ use support::{Scratch, code, dns::dns, get, load, ok, redirect, web};
 
 const EVERY_URL: &str = "[http]\nallow = [\"GET http://**\", \"GET https://**\"]";
 
-/// Spellings of loopback that some program or other takes for it.
+/// Spellings that some programs read as loopback.
 const LOOPBACK: &[&str] = &[
     "127.0.0.1",
     "127.0.0.1.",
@@ -115,7 +115,7 @@ const LOOPBACK: &[&str] = &[
     "[1::2::3]",
 ];
 
-/// Where clouds serve their metadata, and what is private, shared, reserved or for nobody.
+/// Addresses of clouds' metadata servers, and private, shared, reserved and unassigned addresses.
 const SPECIAL: &[&str] = &[
     "169.254.169.254",
     "169.254.169.253",
@@ -213,7 +213,7 @@ const SPECIAL: &[&str] = &[
     "[0:ffff::1]",
 ];
 
-/// Whole URLs that hide where they lead. `§` stands for the port of the server that must not be reached.
+/// URLs that disguise their destination. `§` stands for the port of the server that must not be reached.
 const TRICKS: &[&str] = &[
     "http://public.test@127.0.0.1:§/",
     "http://127.0.0.1:§@public.test/",
@@ -304,7 +304,7 @@ const TRICKS: &[&str] = &[
     "http://localhost,public.test:§/",
 ];
 
-/// Names, and what they resolve to: all of it is closed.
+/// Names and the addresses to which they resolve, all forbidden.
 const NAMES: &[(&str, &[&str])] = &[
     ("loopback.test", &["127.0.0.1"]),
     ("loopback6.test", &["::1"]),
@@ -348,7 +348,7 @@ struct World {
     _scratch: Scratch,
 }
 
-/// A kernel whose names come from the test, and a server on loopback that must never be reached.
+/// A kernel that resolves names through the test's name server, and a server on loopback that must never be reached.
 fn world(policy: &str) -> World {
     let scratch = Scratch::new("ssrf");
     let (canary, hits) = web(|_| ok("loot"));
@@ -368,7 +368,7 @@ fn world(policy: &str) -> World {
     World { kernel, canary, hits, _scratch: scratch }
 }
 
-/// Every row is refused before a connection is made: by its form, by the policy, or because of its addresses.
+/// Checks that a URL is refused before a connection is made: for its form, by the policy, or for its addresses.
 fn check(world: &World, url: &str) {
     let refused = code(world.kernel.call(get(url)));
     // A name without addresses leads nowhere either.
@@ -413,7 +413,7 @@ fn the_server_answers_those_with_a_grant() {
 fn redirects_do_not_reach_closed_addresses() {
     let world = world(EVERY_URL);
     let (start, starts) = web(|request| {
-        // The request line holds the target, in hexadecimal so that it stays as it is.
+        // The request line contains the target in hexadecimal, so that it arrives unchanged.
         let path = request.split(' ').nth(1).unwrap_or_default();
         let bytes = path.as_bytes()[1..]
             .chunks(2)
@@ -429,7 +429,7 @@ fn redirects_do_not_reach_closed_addresses() {
         hosts.chain(tricks).filter(|target| target.is_ascii() && !target.contains(|c: char| c.is_control()))
     {
         let hex: String = target.bytes().map(|byte| format!("{byte:02x}")).collect();
-        // Without a host of its own a location stays with the server that gave it.
+        // A location without a host stays with the server that sent it.
         if url_host(&target).is_none() {
             continue;
         }
@@ -445,12 +445,12 @@ fn redirects_do_not_reach_closed_addresses() {
     assert!(cases > 200 && starts.load(Ordering::SeqCst) == cases, "only {cases} cases");
 }
 
-/// Whether a location names a place at all, roughly.
+/// Returns the host of a location, roughly, if it has one.
 fn url_host(location: &str) -> Option<&str> {
     location.split_once("://").map(|(_, rest)| rest).filter(|rest| !rest.is_empty() && !rest.starts_with('/'))
 }
 
-/// The name's second answer would be loopback; it is never asked for.
+/// The second answer for the name would be loopback, but there is only one lookup.
 #[test]
 fn a_name_that_rebinds_is_looked_up_once() {
     let scratch = Scratch::new("rebind");
@@ -464,15 +464,15 @@ fn a_name_that_rebinds_is_looked_up_once() {
     let kernel = Connection::open(&options).unwrap();
     load(&kernel, EVERY_URL);
     let url = format!("http://rebind.test:{canary}/");
-    // The first answer (here one that is kept for documentation) is judged, and nothing is asked behind its back.
+    // The kernel decides on the first answer (an address reserved for documentation); no second lookup follows.
     assert_eq!(code(kernel.call(get(&url))), Code::PolicyDeny);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    // The second answer is judged anew: what was said of the first does not count.
+    // The kernel decides anew on the second answer, regardless of the first.
     assert_eq!(code(kernel.call(get(&url))), Code::PolicyDeny);
     assert_eq!((asked.load(Ordering::SeqCst), hits.load(Ordering::SeqCst)), (2, 0));
 }
 
-/// Of a name's addresses only those are connected to that were permitted.
+/// Connections go only to the permitted addresses of a name.
 #[test]
 fn the_connection_goes_to_a_permitted_address() {
     let scratch = Scratch::new("pinned");

@@ -1,4 +1,4 @@
-//! Links that a permit follows lead to what is permitted beneath the same root, and nowhere else.
+//! Links that a permit follows lead only to permitted paths beneath the same root.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -19,13 +19,13 @@ fn write(path: &str) -> Request {
     Request::File(FileRequest::Write { path: path.into(), data: Arc::from(&b"new"[..]) })
 }
 
-/// A kernel that permits files beneath `data`, follows links there, and says whatever else is written.
+/// A kernel whose policy permits files beneath `data` and follows links there, with further rules in `more`.
 fn following(scratch: &Scratch, rights: &str, more: &str) -> Connection {
     let root = scratch.text("data");
     embedded(&format!("[[fs.allow]]\npath = \"{root}/**\"\n{rights}\nfollow = \"beneath\"\n{more}"))
 }
 
-/// A directory as Kubernetes mounts one: `app.yaml` → `..data/app.yaml`, `..data` → `..2026_01_01`.
+/// Creates a directory as Kubernetes mounts it: `app.yaml` → `..data/app.yaml`, `..data` → `..2026_01_01`.
 fn config_map(name: &str) -> Scratch {
     let scratch = Scratch::new(name);
     let data = scratch.join("data");
@@ -56,14 +56,14 @@ fn a_mounted_directory_of_links_is_read() {
     let list =
         members(kernel.call(Request::File(FileRequest::List { path: scratch.text("data/..data").into() })));
     assert_eq!(list.to_json(), r#"{"entries":[{"name":"app.yaml","kind":"file"}]}"#);
-    // Both steps are on record, each under the path that it leads to.
+    // Both steps are recorded, each with the path to which it leads.
     let records = kernel.driver().unwrap().records().unwrap();
     let steps = records.iter().filter(|record| {
         let entry = ak_audit::Entry::decode(&record.leaf).unwrap();
         entry.operation == Operation::FsRead.number() && entry.kind == ak_audit::Kind::Step
     });
     assert_eq!(steps.count(), 2);
-    // Without it links lead nowhere, and the refusal says what would follow them.
+    // Without `follow` links are not followed, and the failure says which setting would follow them.
     let root = scratch.text("data");
     let plain = embedded(&format!("[fs]\nread = [\"{root}/**\"]"));
     let refused = plain.call(read(&path)).unwrap_err();
@@ -91,14 +91,14 @@ fn the_target_of_a_link_is_judged_under_its_own_path() {
         assert_eq!(code(kernel.call(write(&format!("{root}/{path}")))), Code::PolicyDeny, "{path}");
     }
     assert_eq!(fs::read(data.join("private/key")).unwrap(), b"key");
-    // What is written goes where the link leads, and the link stays.
+    // A write changes the link's target, and the link stays.
     kernel.call(write(&format!("{root}/to-plain"))).unwrap();
     assert_eq!(fs::read(data.join("plain")).unwrap(), b"new");
     assert!(fs::symlink_metadata(data.join("to-plain")).unwrap().is_symlink());
-    // What is deleted is the link.
+    // A delete removes the link, not its target.
     kernel.call(Request::File(FileRequest::Delete { path: format!("{root}/to-plain").into() })).unwrap();
     assert!(data.join("plain").exists() && !data.join("to-plain").exists());
-    // A permit to read is none to write.
+    // A permit to read does not permit writing.
     let kernel = following(&scratch, "read = true", "");
     symlink("plain", data.join("again")).unwrap();
     assert_eq!(code(kernel.call(write(&format!("{root}/again")))), Code::PolicyDeny);
@@ -165,7 +165,7 @@ fn a_name_that_is_not_utf8_is_listed_and_refused() {
     fs::create_dir_all(scratch.join("data")).unwrap();
     let odd = scratch.join("data").join(OsStr::from_bytes(b"caf\xe9"));
     if fs::write(&odd, "x").is_err() {
-        // Some file systems have no such names.
+        // Some file systems do not allow such names.
         return;
     }
     let root = scratch.text("data");

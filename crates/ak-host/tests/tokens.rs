@@ -51,7 +51,7 @@ fn files(name: &str) -> Scratch {
     scratch
 }
 
-/// What a bearer may do, in whatever way the kernel is reached.
+/// Checks what a bearer of a token may do, however the kernel is reached.
 fn a_token_covers_what_it_says(owner: &Connection, scratch: &Scratch) {
     let capability = granted(owner, scratch);
     let worker = owner.agent("worker").unwrap();
@@ -91,7 +91,8 @@ fn over_a_socket() {
     let owner =
         Connection::open(&Options { url: url.clone(), token_file: Some(token_file), ..Options::default() })
             .unwrap();
-    // A connection that shows a token in HELLO is its holder's, and does what the token says.
+    // A connection that presents a capability token in HELLO is a session of the token's holder, within the token's
+    // capability.
     let capability = granted(&owner, &scratch);
     let bearer_file = scratch.join("bearer");
     std::fs::write(&bearer_file, token(&owner, &capability)).unwrap();

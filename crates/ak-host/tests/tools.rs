@@ -1,4 +1,4 @@
-//! Tools in a real world: what they ask for is performed, and everything has an end.
+//! Tools on a real host: their host calls are performed, and every run ends.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -21,10 +21,11 @@ use ak_host::{Connection, Options, Server, owner_token};
 use sha2::{Digest as _, Sha256};
 use support::{Scratch, code, embedded, get, load, ok, web};
 
-/// How long anything here may take that is to end soon.
+/// Maximum duration of anything that should end soon.
 const SOON: Duration = Duration::from_secs(20);
 
-/// An example tool, whose needs of files are of `/data` and `/notes`, there beneath the scratch directory.
+/// Registers an example tool. Its manifest needs files in `/data` and `/notes`, which are replaced by the scratch
+/// directory.
 fn example(name: &str, scratch: &Scratch) -> Request {
     let directory = format!("{}/../../examples/tools/{name}", env!("CARGO_MANIFEST_DIR"));
     let manifest = std::fs::read_to_string(format!("{directory}/{name}.toml")).unwrap();
@@ -39,7 +40,7 @@ fn example(name: &str, scratch: &Scratch) -> Request {
     })
 }
 
-/// A tool in text, with `wall_ms` of time.
+/// Registers a tool in text format, with a wall time of `wall_ms`.
 fn tool(name: &str, wat: &str, needs: &[&str], abi: &str, wall_ms: u64) -> Request {
     let module = wat::parse_str(wat).unwrap();
     let sha256 = Digest::from(<[u8; 32]>::from(Sha256::digest(&module)));
@@ -51,7 +52,7 @@ fn tool(name: &str, wat: &str, needs: &[&str], abi: &str, wall_ms: u64) -> Reque
     Request::Tools(ToolsRequest::Register { manifest, module: module.into(), env: Vec::new() })
 }
 
-/// A tool that makes one host call with its own arguments, and gives the reply.
+/// Registers a tool that makes one host call with its own arguments, and returns the reply.
 fn relay(name: &str, call: &str, needs: &[&str], wall_ms: u64) -> Request {
     let wat = include_str!("../../ak-kernel/tests/support/relay.wat").replace("CALL", call);
     tool(name, &wat, needs, "native", wall_ms)
@@ -105,11 +106,11 @@ fn ordinary_programs_read_list_and_write_files() {
     assert_eq!(output(note("notes/n.txt")), r#"{"bytes":5}"#);
     assert_eq!(std::fs::read_to_string(scratch.join("notes/n.txt")).unwrap(), "hello");
 
-    // The agent may not, the tool may: an ordinary program is told EACCES.
+    // Permitted to the tool, but not to the agent: an ordinary program gets EACCES.
     let denied = failure(call(&kernel, "count", &format!(r#"{{"path":"{root}/data/deep/secret"}}"#)));
     assert_eq!(denied.code, Code::ToolFail);
     assert!(denied.message.contains("PermissionDenied"), "{denied}");
-    // The agent may, the tool may not.
+    // Permitted to the agent, but not to the tool.
     let denied = failure(note("elsewhere.txt"));
     assert!(denied.message.contains("CAP_SCOPE"), "{denied}");
     assert!(!scratch.join("elsewhere.txt").exists());
@@ -131,7 +132,7 @@ fn a_journal_is_replayed_with_its_tool_runs() {
     let drawn = output(call(&kernel, "draw", r#"{"bytes":16}"#));
     assert!(drawn.contains(r#""ok":true"#), "{drawn}");
     kernel.close();
-    // Neither the file nor the entropy is needed again.
+    // The replay needs neither the file nor the entropy.
     std::fs::remove_file(scratch.join("data/a.txt")).unwrap();
 
     let mut replay = ak_host::ak_kernel::Replay::new(ak_host::ak_kernel::ToolReplay::Rerun);
@@ -159,7 +160,8 @@ fn the_time_of_a_tool_is_limited() {
     verified(&kernel);
 }
 
-/// A server that takes requests and never answers. It tells of each connection that something came over, and that it ended.
+/// A server that accepts requests and never answers. It reports for each connection that a request arrived, and that
+/// the connection ended.
 struct Silent {
     port: u16,
     asked: Receiver<()>,
@@ -202,7 +204,7 @@ fn a_host_call_ends_with_its_tools_time() {
     let args = format!(r#"{{"method":"GET","url":"http://127.0.0.1:{port}/","timeout_ms":600000}}"#);
     assert_eq!(failure(call(&kernel, "get", &args)).code, Code::ToolTimeout);
     hung_up.recv_timeout(SOON).expect("the connection is closed");
-    // Nothing stays under way.
+    // No effect stays pending.
     let filter = AuditFilter { operation: Some("HTTP".into()), ..AuditFilter::default() };
     let Ok(Reply::Value(rows)) = kernel.call(Request::Audit(AuditRequest::Query(filter))) else { panic!() };
     assert!(rows.to_json().contains("UNKNOWN_OUTCOME"), "{}", rows.to_json());
@@ -227,7 +229,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
     std::fs::write(&config, "[env]\nREGION = \"north\"\nOTHER = \"hidden\"").unwrap();
     let kernel = Connection::open(&Options { host_config: Some(config), ..Options::default() }).unwrap();
     load(&kernel, "[tools]\nallow = [\"*\"]");
-    // Writes the first variable to stdout, between quotation marks.
+    // Writes the first variable to stdout, in quotation marks.
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $sizes (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_get" (func $get (param i32 i32) (result i32)))
@@ -244,7 +246,7 @@ fn a_command_sees_the_variables_that_its_manifest_lists_and_the_operator_set() {
             (drop (call $write (i32.const 1) (i32.const 32) (i32.const 1) (i32.const 40)))))"#;
     let mut request = tool("env", wat, &[], "wasi", 1_000);
     if let Request::Tools(ToolsRequest::Register { env, .. }) = &mut request {
-        // What a caller says of it counts for nothing.
+        // A caller's own `env` is ignored.
         env.push(("REGION".into(), "south".into()));
     }
     kernel.call(request).unwrap();
@@ -365,7 +367,7 @@ fn a_tool_called_by_a_tool_has_no_more_time_than_its_caller() {
 #[test]
 fn senseless_calls_end_with_the_tools_time() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
-    // `fs_read` with a string of 512 KiB in place of its arguments, again and again.
+    // Calls `fs_read` repeatedly with a string of 512 KiB in place of its arguments.
     let wat = r#"(module
         (import "ak" "fs_read" (func $ask (param i32 i32) (result i32)))
         (memory (export "memory") 40)
@@ -423,7 +425,7 @@ fn a_call_may_be_made_on_a_thread_of_another_runtime() {
     assert!(matches!(outcome, Ok(Reply::Http(_))), "{outcome:?}");
 }
 
-/// What a tool writes to stderr, or gives to `log`, stands in the log: the end of it.
+/// The end of what a tool writes to stderr, or passes to `log`, is recorded.
 #[test]
 fn a_tools_log_output_is_recorded() {
     let kernel = embedded("[tools]\nallow = [\"*\"]");
@@ -465,7 +467,7 @@ fn a_tools_log_output_is_recorded() {
     assert_eq!(logged().pop().unwrap(), "the end");
 }
 
-/// What a policy permits by the name of a shipped tool is that tool, whoever registers what.
+/// A permit for the name of a shipped tool always means that tool, because the name cannot be registered.
 #[test]
 fn the_name_of_a_shipped_tool_cannot_be_registered() {
     let kernel = embedded("");

@@ -1,7 +1,7 @@
-//! A state directory outlives the version that made it: it opens, writes and restarts, and what is older is said to be so.
+//! A state directory of an earlier version opens, can be written, and restarts; its old entries are reported as such.
 //!
-//! The fixtures were written by version 8: one closed, one killed with entries behind its newest snapshot and an effect under
-//! way, one that never kept a snapshot.
+//! Version 8 wrote the fixtures: one was closed; one was killed with entries after its newest snapshot and a pending
+//! effect; one never kept a snapshot.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 mod support;
@@ -60,7 +60,7 @@ fn verified(owner: &Connection) -> (Option<bool>, Option<u64>) {
     (consistent, verdict.get("not_replayed").and_then(Value::as_u64))
 }
 
-/// `(fixture, entries, the task's content, calls of the tool `add` that the limit leaves)`.
+/// `(fixture, entries, content of the task, calls of the tool `add` that the limit leaves)`.
 const FIXTURES: [(&str, u64, &str, usize); 3] = [
     ("version-8-closed", 31, r#"{"title":"one","done":"yes","next":"0x100000002"}"#, 5),
     ("version-8-killed", 47, r#"{"title":"one","done":42,"next":"0x100000002"}"#, 4),
@@ -78,7 +78,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         let stranger = owner.agent("stranger").unwrap();
         let foreign = ask(&stranger, Operation::Read, object! { "handle": "0x100000000" });
         assert_eq!(foreign.unwrap_err().code, Code::NotFound);
-        // The policy, its limits and what was used of them, the schema, and what the owner set, are all in force.
+        // The policy, its limits and their usage, the schema, and the owner's settings are all in force.
         let denied = ask(&worker, Operation::Call, object! { "tool": "concat", "args": object! {} });
         assert_eq!(denied.unwrap_err().code, Code::PolicyDeny);
         let add = |to: &Connection| {
@@ -98,7 +98,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
         drop((worker, stranger));
         owner.close();
 
-        // It restarts, more than once, and an erasure takes nothing of it along but what it is about.
+        // The kernel restarts repeatedly, and an erasure removes only the data of its subject.
         for round in 0..3 {
             let owner = open(&place);
             let worker = owner.agent("worker").unwrap();
@@ -117,7 +117,7 @@ fn a_state_directory_of_version_8_opens_writes_and_restarts() {
             owner.close();
         }
 
-        // The same from the outside, as `ak replay` does it.
+        // The same through the exported journal, as `ak replay` does it.
         let stored = read_journal(&place).unwrap();
         let bytes = stored.to_stream();
         let mut examination = LogVerifier::new(0, ToolReplay::Rerun);
@@ -143,7 +143,7 @@ fn a_crash_between_snapshot_and_record_restarts_the_upgrade() {
     let saved = scratch.path().join("saved");
     copy(&before[0], &saved);
     drop(open(&place));
-    // The record is gone, the snapshot that was kept for it is there.
+    // The record is missing, but the snapshot that was kept for it exists.
     fs::remove_dir_all(&before[0]).unwrap();
     copy(&saved, &before[0]);
     assert!(

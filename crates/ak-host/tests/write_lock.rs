@@ -1,4 +1,5 @@
-//! Two writers notice each other, whatever was renamed, removed or copied meanwhile; and what may not be written is verified.
+//! Two writers notice each other, whatever is renamed, removed or copied meanwhile; a directory that is not writable
+//! can be verified.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 #[path = "../../ak-audit/tests/common/records.rs"]
@@ -34,7 +35,7 @@ fn alloc(kernel: &Connection, text: &str) -> Result<(), Failure> {
         .map(|_| ())
 }
 
-/// How many notes a state directory holds that nobody uses any more.
+/// Returns the number of notes in an unused state directory.
 fn notes(directory: &Path) -> usize {
     let stored = ak_host::read_journal(directory).unwrap();
     let alloc =
@@ -42,7 +43,7 @@ fn notes(directory: &Path) -> usize {
     stored.records.iter().filter(alloc).count()
 }
 
-/// Records one entry more, durably.
+/// Appends another entry, durably.
 fn append(journal: &mut Journal<FileDisk>) -> Result<(), JournalError> {
     let chain = journal.chain();
     journal.append(&[record(chain.next, chain.head)])?;
@@ -79,7 +80,7 @@ fn a_writer_whose_lock_file_is_removed_stops_and_no_other_can_lock() {
     let first = open(scratch.path());
     alloc(&first, "kept").unwrap();
     fs::remove_file(scratch.join(JOURNAL_DIRECTORY).join("lock")).unwrap();
-    // The directory is locked too, which nobody can undo by removing a file.
+    // The directory is locked too; removing the lock file does not release that lock.
     let second = try_open(scratch.path()).err().expect("it is used");
     assert!(second.message.contains("this process has it open; one kernel"), "{second}");
     assert_eq!(second.context.get("pid").and_then(Value::as_u64), Some(std::process::id().into()));
@@ -122,7 +123,7 @@ fn a_renamed_directory_stays_the_writers() {
     assert!(!state.exists(), "nothing is made where it was");
     kernel.close();
     assert_eq!(notes(&moved), 1);
-    // The path leads to a strange journal now.
+    // The path now leads to another journal.
     let kernel = open(&moved);
     let strange = open(&state);
     alloc(&strange, "elsewhere").unwrap();
@@ -135,7 +136,7 @@ fn a_writer_that_finds_another_epoch_stops() {
     let scratch = Scratch::new("epoch");
     let kernel = open(scratch.path());
     alloc(&kernel, "kept").unwrap();
-    // As on a file system whose locks do nothing.
+    // As on a file system whose locks have no effect.
     fs::write(scratch.join(JOURNAL_DIRECTORY).join("lock"), "e".repeat(64)).unwrap();
     let refused = alloc(&kernel, "not recorded").unwrap_err();
     assert!(refused.message.contains("another writer has put its epoch"), "{refused}");
@@ -172,7 +173,7 @@ fn the_next_segment_is_created_beside_the_first_after_a_rename() {
     }
     assert!(!place.exists());
     assert!(fs::read_dir(&moved).unwrap().count() > 3);
-    // Another in its place: not one more byte is written.
+    // With another directory at the path, not one more byte is written.
     fs::create_dir(&place).unwrap();
     fs::write(place.join("lock"), "").unwrap();
     assert!(matches!(append(&mut journal), Err(JournalError::Disk(DiskError::Failed(_)))));
@@ -196,7 +197,7 @@ fn no_new_journal_is_begun_beside_a_used_vault() {
     assert_eq!(refused.code, Code::LogCorrupt);
     assert!(refused.message.contains("the journal is missing"), "{refused}");
     assert!(refused.message.contains("move the vault away"), "{refused}");
-    // As the message says.
+    // Do what the message advises.
     fs::remove_dir_all(&journal).unwrap();
     fs::rename(scratch.join("elsewhere"), &journal).unwrap();
     open(scratch.path()).close();
@@ -205,7 +206,7 @@ fn no_new_journal_is_begun_beside_a_used_vault() {
     alloc(&open(scratch.path()), "anew").unwrap();
 }
 
-/// Where the test may mount: as root.
+/// Runs only if the test may mount, as root.
 #[test]
 fn a_state_directory_on_a_read_only_file_system_is_verified_without_writing() {
     let scratch = Scratch::new("read-only-mount");

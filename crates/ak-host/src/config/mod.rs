@@ -1,7 +1,7 @@
-//! The operator's own settings: where models are, how the network is reached, which secrets go where.
+//! The operator's settings: model servers, the network, and the destinations of secrets.
 //!
-//! The file is TOML, at a path that the operator names; it is never looked for. No agent reaches it, and no value of a
-//! secret stands in it: it says where each one comes from.
+//! The file is TOML, at a path that the operator names; there is no search path. No agent can access it. It contains no
+//! secret's value, only the source of each.
 
 pub(crate) mod options;
 pub(crate) mod pattern;
@@ -25,31 +25,32 @@ use crate::{
     trusted_file::{self, Trust},
 };
 
-/// Longest host configuration, in bytes.
+/// Maximum length of the host configuration, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
-/// The host configuration, checked. Secrets are named by their sources and not read yet.
+/// The host configuration, checked. It has the sources of secrets, which are not read yet.
 #[derive(Debug, Default)]
 pub(crate) struct HostFile {
     pub(crate) path: PathBuf,
-    /// What relative paths in it are relative to.
+    /// The directory of relative paths in the file.
     pub(crate) directory: PathBuf,
     pub(crate) net: NetConfig,
-    /// By the names that requests use.
+    /// The secrets by the names that requests use.
     pub(crate) secrets: BTreeMap<String, SecretTable>,
     pub(crate) models: Vec<ModelTable>,
-    /// The variables of the environment that tools may list.
+    /// The environment variables that tools may request, with their values.
     pub(crate) env: Vec<(Text, Text)>,
-    /// What is cut from replies besides secrets.
+    /// What is removed from completions beside secrets.
     pub(crate) redact: RedactTable,
-    /// Files and directories that no agent may touch: those named, and those that secrets come from.
+    /// Files and directories that no agent may access: the paths under `protect`, certificate files, and the files of
+    /// secrets.
     pub(crate) protected: Vec<PathBuf>,
 }
 
 impl HostFile {
-    /// Reads the file at `path`. Paths in it are relative to its directory.
+    /// Reads the file at `path`. Relative paths in it are relative to its directory.
     ///
     /// # Errors
-    /// One sentence with file, line and column; it holds no value of a secret.
+    /// One sentence with file, line and column; it contains no secret's value.
     pub(crate) fn read(path: &Path) -> Result<HostFile, String> {
         let located = |error: &dyn std::fmt::Display| locate(path, &error.to_string());
         let text = trusted_file::read(path, Trust::Settings, CONFIG_BYTES_MAX);
@@ -65,7 +66,7 @@ impl HostFile {
         let within = |path: PathBuf| directory.join(path);
         let mut protected: Vec<PathBuf> = tables.protect.into_iter().map(within).collect();
         let ca: Vec<PathBuf> = tables.http.ca.into_iter().map(within).collect();
-        // Whoever writes them decides which servers are believed.
+        // Anyone who can write these files decides which servers are trusted.
         protected.extend(ca.iter().cloned());
         if let Some(Url(proxy)) = &tables.http.proxy
             && (proxy.scheme() != Scheme::Http || proxy.path_and_query() != "/")
@@ -92,12 +93,12 @@ impl HostFile {
     }
 }
 
-/// An error with the name of the host configuration that it is about.
+/// Returns an error message with the path of the host configuration.
 pub(crate) fn locate(path: &Path, error: &str) -> String {
     format!("host configuration {}: {error}", path.display())
 }
 
-/// The place of an error and what is wrong, without the text around it: that may be a secret which does not belong there.
+/// Returns line, column and message of an error, without quoting the file: the quoted text may be a misplaced secret.
 fn describe(text: &str, error: &toml::de::Error) -> String {
     let offset = error.span().map_or(0, |span| span.start);
     let before = text.get(..offset).unwrap_or(text);
@@ -105,7 +106,7 @@ fn describe(text: &str, error: &toml::de::Error) -> String {
     let start = before.rfind('\n').map_or(0, |at| at + 1);
     let column = before.get(start..).unwrap_or_default().chars().count() + 1;
     let message = error.message();
-    // serde quotes what it found in place of something else.
+    // serde quotes the value that it found.
     let message = match (message.split_once("string \""), message.rsplit_once("\", expected")) {
         (Some((before, _)), Some((_, after))) => format!("{before}a string, expected{after}"),
         _ => match (message.split_once("unknown variant `"), message.rsplit_once("`, expected")) {

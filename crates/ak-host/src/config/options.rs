@@ -1,28 +1,30 @@
-//! How to reach or make a kernel.
+//! Options that say how to reach or create a kernel.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use ak_kernel::{Code, Failure};
 
-/// How to reach or make a kernel.
+/// How to open a connection: the address of a daemon, or state directory, policy and configuration of an embedded
+/// kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// `unix:///path` of a daemon; an embedded kernel where absent.
+    /// Address of a daemon, `unix:///path`; `None` for an embedded kernel.
     pub url: Option<String>,
-    /// Where an embedded kernel keeps its journal; in memory where absent.
+    /// State directory of an embedded kernel, with its journal and keys; `None` to keep everything in memory.
     pub state_dir: Option<PathBuf>,
-    /// A policy file that an embedded kernel loads at once.
+    /// A policy file that is loaded when the connection opens; `None` to keep the policy in force.
     pub policy: Option<PathBuf>,
-    /// The owner's token for a daemon. An embedded kernel keeps every agent away from the file.
+    /// File of the owner's token for a daemon. An embedded kernel protects the file from every agent.
     pub token_file: Option<PathBuf>,
-    /// Certificates for TLS.
+    /// File of certificates for a daemon's TLS address. It is not used: only `unix://` addresses are supported.
     pub ca: Option<PathBuf>,
-    /// The host configuration of an embedded kernel: its models, secrets and network. No agent reaches the file.
+    /// The host configuration file of an embedded kernel: its models, secrets and network. No agent can access the
+    /// file.
     pub host_config: Option<PathBuf>,
 }
 
 impl Options {
-    /// Sets an option by the name of its field. This table serves every shim: C, the command line and Python.
+    /// Sets an option by the name of its field. Every shim uses this: C, the command line and Python.
     ///
     /// # Errors
     /// INVALID_ARGUMENT when there is no option of this name, or the URL is not UTF-8.
@@ -56,9 +58,9 @@ impl Options {
         Ok(())
     }
 
-    /// Takes what is absent from `AK_URL`, `AK_STATE_DIR`, `AK_POLICY`, `AK_TOKEN_FILE` and `AK_HOST_CONFIG`.
+    /// Fills absent options from `AK_URL`, `AK_STATE_DIR`, `AK_POLICY`, `AK_TOKEN_FILE` and `AK_HOST_CONFIG`.
     ///
-    /// A mode named by the caller, be it a URL or a directory, is not mixed with one from the environment.
+    /// If the caller has set a URL or a state directory, neither is taken from the environment.
     #[must_use]
     pub fn or_from_env(mut self) -> Options {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,12 +1,13 @@
-//! Regular expressions of the operator's, whose longest match is known.
+//! Regular expressions of the operator, whose longest match is known.
 
 use regex::bytes::Regex;
 use serde::Deserialize;
 
-/// Longest piece of a stream that is held back until it shows whether it must be cut, in bytes: so much a pattern may match.
+/// Maximum length of the text that a stream holds back until it is known whether to redact it, in bytes; also the
+/// maximum length of a pattern's match.
 pub const REDACT_BUFFER_BYTES_MAX: usize = 16 << 10;
 
-/// A regular expression of the operator's, looked for as far as it reaches.
+/// A regular expression with the extent of its matches.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Pattern {
@@ -14,14 +15,14 @@ pub(crate) struct Pattern {
     pub(crate) reach: Reach,
 }
 
-/// How much of a text must be known until a pattern is known to match or not.
+/// How much of a text must be known to decide whether a pattern matches.
 #[derive(Clone, Debug)]
 pub(crate) enum Reach {
-    /// So many bytes from where it begins.
+    /// This number of bytes from the beginning of the match.
     Bytes(usize),
-    /// The word that it lies in.
+    /// The word that contains the match.
     Word,
-    /// From the line that the pattern finds to what ends the block.
+    /// The block from the line that matches the pattern to the line that matches `end`.
     Block { end: Regex },
 }
 

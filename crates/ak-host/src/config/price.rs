@@ -1,9 +1,9 @@
-//! What models cost, as the operator writes it.
+//! The prices of models, as the operator writes them.
 
 use ak_kernel::{Price, Rates};
 use serde::Deserialize;
 
-/// What a million tokens cost, in US dollars, and each picture and second of sound.
+/// The price of a million tokens, by kind, and of each image and second of audio, in US dollars.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PriceTable {
@@ -19,7 +19,8 @@ pub(crate) struct PriceTable {
     tiers: Vec<TierTable>,
 }
 
-/// What a million tokens cost where the prompt is longer; what is not said is as before.
+/// The price of a million tokens when the prompt has more than `above` tokens; an absent price is that of the tier
+/// before.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TierTable {
@@ -33,7 +34,7 @@ struct TierTable {
 }
 
 impl PriceTable {
-    /// The price as the kernel charges it.
+    /// Returns the price as the kernel charges it.
     ///
     /// # Errors
     /// When the tiers do not ascend.
@@ -76,7 +77,7 @@ impl TryFrom<f64> for Dollars {
     type Error = &'static str;
 
     fn try_from(dollars: f64) -> Result<Dollars, &'static str> {
-        // Exact in a float: below 2^53 millionths.
+        // Up to this amount, millionths are exact in an `f64`: they stay below 2^53.
         const MOST: f64 = 1e9;
         if !(0.0..=MOST).contains(&dollars) {
             return Err("expected an amount of US dollars from 0 to a thousand million");

@@ -1,4 +1,4 @@
-//! Where a secret comes from, and URLs: values of the host configuration that are checked as they are read.
+//! Sources of secrets, and URLs: values of the host configuration that are checked when it is parsed.
 
 use std::{
     fmt,
@@ -11,16 +11,16 @@ use zeroize::Zeroizing;
 
 use crate::trusted_file::{self, Trust};
 
-/// Longest file of one secret, in bytes.
+/// Maximum length of the file of a secret, in bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// Where a secret comes from.
+/// Where the value of a secret comes from.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub(crate) enum Source {
-    /// A variable of the environment.
+    /// An environment variable.
     Env(String),
-    /// A file, whose last line break does not count.
+    /// A file.
     File(PathBuf),
 }
 
@@ -31,7 +31,7 @@ impl TryFrom<String> for Source {
         match text.split_once(':') {
             Some(("env", name)) if !name.is_empty() => Ok(Source::Env(name.into())),
             Some(("file", path)) if !path.is_empty() => Ok(Source::File(path.into())),
-            // What stands there may be the secret itself.
+            // The text is not quoted, because it may be the secret itself.
             _ => Err("expected env:NAME or file:PATH; a secret itself does not belong in this file"),
         }
     }
@@ -47,7 +47,8 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// The file that it names, relative to the directory of the host configuration.
+    /// Returns the path of the source's file, relative to the directory of the host configuration; `None` for a
+    /// variable.
     pub(crate) fn file(&self, directory: &Path) -> Option<PathBuf> {
         match self {
             Self::Env(_) => None,
@@ -55,10 +56,10 @@ impl Source {
         }
     }
 
-    /// Reads the secret. A relative path is relative to `directory`.
+    /// Reads the secret, without line breaks at its end. A relative path is relative to `directory`.
     ///
     /// # Errors
-    /// Names the source and says why it cannot be read.
+    /// Names the source and why it cannot be read.
     pub(crate) fn read(&self, directory: &Path) -> Result<Zeroizing<String>, String> {
         let read = match self {
             Self::Env(name) => {
@@ -75,7 +76,7 @@ impl Source {
     }
 }
 
-/// An absolute HTTP URL.
+/// An absolute HTTP or HTTPS URL, without `/` at its end.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Url(pub(crate) CanonicalUrl);

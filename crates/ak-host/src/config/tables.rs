@@ -1,4 +1,4 @@
-//! The tables of the host configuration as they are written.
+//! The tables of the host configuration as written in TOML.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -12,7 +12,7 @@ use crate::config::{
     source::{Source, Url},
 };
 
-/// The file's tables.
+/// All tables of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Tables {
@@ -38,18 +38,18 @@ pub(crate) struct HttpTable {
     pub(crate) ca: Vec<PathBuf>,
 }
 
-/// What the operator says of the network.
+/// The network configuration.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NetConfig {
-    /// Who resolves names; the system where empty.
+    /// Name servers; the system's resolver when empty.
     pub(crate) dns_servers: Vec<SocketAddr>,
-    /// An HTTP proxy that takes CONNECT.
+    /// An HTTP proxy that accepts CONNECT; `None` for direct connections.
     pub(crate) proxy: Option<CanonicalUrl>,
-    /// Files of certificates (PEM) that vouch for servers, beside the public ones.
+    /// PEM files of root certificates that are trusted in addition to the public ones.
     pub(crate) ca: Vec<PathBuf>,
 }
 
-/// `[secret.NAME]`.
+/// A table `[secret.NAME]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SecretTable {
@@ -58,7 +58,7 @@ pub(crate) struct SecretTable {
     pub(crate) r#in: Vec<SecretPlacement>,
 }
 
-/// Where in a request a secret may stand.
+/// A place in a request where a secret may be inserted.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub(crate) enum SecretPlacement {
@@ -81,7 +81,7 @@ impl TryFrom<String> for SecretPlacement {
     }
 }
 
-/// `[[model]]`.
+/// A table `[[model]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelTable {
@@ -98,7 +98,7 @@ pub(crate) struct ModelTable {
     pub(crate) price: Option<PriceTable>,
 }
 
-/// By which name a server of chat completions takes the limit on an answer's tokens.
+/// The member in which a server of chat completions accepts the limit on an answer's tokens.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum LimitName {
@@ -122,10 +122,10 @@ pub(crate) enum Patterns {
     Many(Vec<String>),
 }
 
-/// What a server speaks.
+/// The format of a server's API.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub(crate) enum ApiFormat {
-    /// OpenAI chat completions, which local servers speak too.
+    /// OpenAI chat completions, which local servers offer too.
     #[default]
     #[serde(rename = "openai")]
     Chat,
@@ -147,12 +147,12 @@ impl ApiFormat {
     }
 }
 
-/// `[redact]`.
+/// The table `[redact]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RedactTable {
-    /// Keys of known forms, tokens, PEM blocks of private keys.
+    /// Whether to redact keys and tokens of known forms, and PEM blocks of private keys.
     pub(crate) builtin: bool,
-    /// Regular expressions besides.
+    /// Further regular expressions to redact.
     pub(crate) patterns: Vec<Pattern>,
 }

@@ -1,5 +1,5 @@
-//! A kernel in this process as its sessions use it: capability tokens are verified before a request is dispatched, and made after the
-//! reply.
+//! A kernel in this process as its sessions use it. Capability tokens are verified before a request is dispatched, and
+//! signed after the kernel's reply.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,7 +22,7 @@ use crate::{
     storage::recover::Recovered,
 };
 
-/// A driver and the keys of capability tokens. Cheap to clone; all clones are the same kernel.
+/// A driver with the keys of capability tokens; cheap to clone, and all clones are the same kernel.
 #[derive(Clone)]
 pub(crate) struct Embedded {
     pub(crate) driver: Driver,
@@ -30,10 +30,12 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts a recovered kernel: reads the host configuration and the keys, and completes what the last stop interrupted.
+    /// Starts a recovered kernel: reads the host configuration and the keys, and completes the effects that the last
+    /// stop interrupted.
     ///
     /// # Errors
-    /// NOT_CONFIGURED when the host configuration is wrong; IO when a key cannot be read or a file cannot be protected.
+    /// NOT_CONFIGURED when the host configuration is invalid; IO when a key cannot be read or a file cannot be
+    /// protected.
     pub(crate) fn open(recovered: Recovered, options: &Options) -> Result<Embedded, Failure> {
         let Recovered { kernel, log, replayed } = recovered;
         let no_key =
@@ -44,14 +46,14 @@ impl Embedded {
         driver.complete_interrupted()?;
         driver.close_former_sessions()?;
         if replayed >= SNAPSHOT_ENTRIES {
-            // Without it the next start takes as long again, and nothing else.
+            // A failed snapshot only makes the next start replay as many entries again.
             driver.start_snapshot();
         }
         Ok(Embedded { driver, tokens: Arc::new(tokens) })
     }
 
-    /// Makes a request, with the capability of a presented token, and waits for its outcome. While it waits, it asks `should_continue`, if
-    /// there is one.
+    /// Makes a request that presents the token `cap`, if there is one, and waits for its outcome. While it waits it
+    /// polls `should_continue`, if there is one.
     pub(crate) fn call(
         &self,
         session: SessionId,
@@ -65,7 +67,7 @@ impl Embedded {
         extras.add_to(self, self.driver.call_interruptible(session, asked, on_chunk, stop, should_continue)?)
     }
 
-    /// The same within a task of the runtime.
+    /// [`call`](Self::call) within a task of the runtime.
     pub(crate) async fn call_on_task(
         &self,
         session: SessionId,
@@ -78,7 +80,7 @@ impl Embedded {
         extras.add_to(self, self.driver.call_on_task(session, asked, chunks, stop).await?)
     }
 
-    /// The request with the presented capability, and what its reply needs beside the kernel's answer.
+    /// Returns the request with the verified capability, and what the host has to add to the kernel's reply.
     fn prepare(
         &self,
         session: SessionId,
@@ -102,10 +104,11 @@ impl Embedded {
         Ok((asked, ReplyExtras { token, unprotected }))
     }
 
-    /// A session of the agent that holds the capability of a token, within a task of the runtime. Its requests have to present it.
+    /// Opens a session of the agent that holds the capability of `token`, within a task of the runtime. The caller must
+    /// make every request of the session present the token.
     ///
     /// # Errors
-    /// CAP_INVALID where it is no token of this kernel, CAP_REVOKED where the capability is gone.
+    /// CAP_INVALID when `token` is not a token of this kernel, CAP_REVOKED when the capability no longer exists.
     pub(crate) async fn open_holder_session(&self, token: &str) -> Result<SessionId, Failure> {
         let capability = self.tokens.verify(token)?.capability();
         let asked = Request::Agent(AgentRequest::CapToken { capability }).into();
@@ -123,7 +126,7 @@ impl Embedded {
     }
 }
 
-/// What the driver of a kernel is configured with.
+/// Builds the configuration of the kernel's driver from the host configuration file and the environment.
 fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failure> {
     let unusable =
         |error: std::io::Error| Failure::new(Code::Io, format!("cannot protect the kernel's files: {error}"));
@@ -138,7 +141,7 @@ fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failu
     let patterns = redact::patterns(redact).map_err(wrong_in_file)?;
     routes.add_from_env(&mut secrets).map_err(wrong)?;
     let named = [&options.state_dir, &options.policy, &options.token_file, &options.host_config];
-    // Whoever writes the program is the kernel the next time.
+    // Anyone who can overwrite the program controls the kernel at its next start.
     let named = named.into_iter().flatten().cloned().chain(std::env::current_exe());
     let policies = kernel.policy_files().iter().map(|path| PathBuf::from(&**path));
     let protected = Protected::new(named.chain(protected).chain(policies)).map_err(unusable)?;
@@ -153,9 +156,9 @@ fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failu
     })
 }
 
-/// What is added to the kernel's reply.
+/// What the host adds to the kernel's reply.
 struct ReplyExtras {
-    /// The capability whose token is asked for.
+    /// The capability whose token the caller requested; `None` for every other operation.
     token: Option<CapId>,
     unprotected: UnprotectedFiles,
 }

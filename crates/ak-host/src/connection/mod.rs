@@ -1,4 +1,4 @@
-//! One session with a kernel, wherever the kernel runs.
+//! One session with a kernel, embedded in this process or behind a socket.
 
 pub(crate) mod embedded;
 pub(crate) mod policy_files;
@@ -29,11 +29,11 @@ use crate::{
     trusted_file::{self, Trust},
 };
 
-/// A session with a kernel: embedded in this process, or behind a socket. Cheap to clone.
+/// A session with a kernel, embedded in this process or behind a socket; cheap to clone.
 #[derive(Clone)]
 pub struct Connection {
     backend: Backend,
-    /// The token that every request presents.
+    /// The capability token that every request presents; `None` when requests present none.
     cap: Option<Arc<str>>,
 }
 
@@ -43,7 +43,7 @@ enum Backend {
     Remote(Arc<Client>),
 }
 
-/// A session with an embedded kernel. It ends when its last holder is dropped.
+/// A session with an embedded kernel; the session ends when the last clone of its `Arc` is dropped.
 struct OpenSession {
     kernel: Embedded,
     session: SessionId,
@@ -68,15 +68,17 @@ impl Connection {
     /// Opens the owner's session.
     ///
     /// # Errors
-    /// When the daemon cannot be reached or refuses, the journal cannot be opened, or the policy is refused.
+    /// When the daemon cannot be reached or refuses the session, the journal cannot be opened, or the kernel refuses
+    /// the policy.
     pub fn open(options: &Options) -> Result<Connection, Failure> {
         Connection::open_interruptible(options, None)
     }
 
-    /// [`open`](Self::open) that asks `should_continue` whether to go on while it waits for a daemon.
+    /// [`open`](Self::open) that polls `should_continue` while it waits for a daemon, and gives up when that returns
+    /// false.
     ///
     /// # Errors
-    /// As for [`open`](Self::open); UNKNOWN_OUTCOME where `should_continue` says no.
+    /// As for [`open`](Self::open); UNKNOWN_OUTCOME when `should_continue` returned false.
     pub fn open_interruptible(
         options: &Options,
         should_continue: Option<&mut dyn FnMut() -> bool>,
@@ -100,9 +102,9 @@ impl Connection {
         }
     }
 
-    /// Opens the owner's session with an embedded kernel whose journal lies on a disk of the caller's, and what can be
-    /// destroyed of it (keys and snapshots) on another, instead of [`Options::state_dir`]. Clones of a disk are handles on the
-    /// same one.
+    /// Opens the owner's session with an embedded kernel on two disks of the caller instead of [`Options::state_dir`]:
+    /// `journal` holds the journal, `vault` the keys and snapshots, which an erasure can destroy. Clones of a disk are
+    /// handles on the same disk.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -114,7 +116,7 @@ impl Connection {
         Connection::open_with(journal, vault, recover::journal_options(), options)
     }
 
-    /// [`open_on`](Self::open_on) with a choice of how the journal uses its disk: segment length and reserve.
+    /// [`open_on`](Self::open_on) with `journal_options`, which set the segment length and the reserve of the journal.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -129,7 +131,7 @@ impl Connection {
         Connection::from_recovered(recovered, options)
     }
 
-    /// [`open`](Self::open) that reports the progress of a replay.
+    /// [`open`](Self::open) that reports the progress of the replay to `progress`.
     ///
     /// # Errors
     /// As for [`open`](Self::open).
@@ -163,12 +165,12 @@ impl Connection {
         path.map_or(Ok(()), |path| self.load_policy_file(path).map(drop))
     }
 
-    /// Replaces the policy by the one in the file at `path`, with what that includes. The kernel's host keeps every agent away
-    /// from these files, as long as the policy is in force, where they lie on its machine; gives the paths of those that do not,
-    /// or not as they were read.
+    /// Replaces the policy by the one in the file at `path` with the files that it includes. While the policy is in
+    /// force, the kernel's host protects those of these files that lie on its machine from every agent. Returns the
+    /// paths of the files that are not on its machine or differ from what was read.
     ///
     /// # Errors
-    /// When a file cannot be read, or the policy is refused; the one in force stays then.
+    /// When a file cannot be read, or the kernel refuses the policy; the policy in force then stays.
     pub fn load_policy_file(&self, path: &Path) -> Result<Vec<String>, Failure> {
         unprotected_paths(self.call(policy_request(path)?))
     }
@@ -178,9 +180,9 @@ impl Connection {
         self.call_streaming(request, &mut |_| true)
     }
 
-    /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
+    /// Makes a request, waits for its outcome, and calls `on_chunk` with each piece of a streamed answer as it arrives.
     ///
-    /// A piece is the JSON text of one server-sent event. When `on_chunk` gives false the stream stops.
+    /// A piece is the JSON text of one server-sent event. When `on_chunk` returns false, the stream stops.
     pub fn call_streaming(
         &self,
         request: Request,
@@ -189,7 +191,8 @@ impl Connection {
         self.call_until(request, on_chunk, &CancellationToken::new())
     }
 
-    /// The same; cancelling `stop` abandons the request: its outcome is unknown then.
+    /// [`call_streaming`](Self::call_streaming) that can be cancelled through `stop`; the outcome of a cancelled
+    /// request is unknown.
     pub fn call_until(
         &self,
         request: Request,
@@ -199,8 +202,9 @@ impl Connection {
         self.call_interruptible(request, on_chunk, stop, None)
     }
 
-    /// The same; every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) it asks `should_continue`. When that returns false, the request is
-    /// cancelled, unless its outcome is there already.
+    /// [`call_until`](Self::call_until) that calls `should_continue` every
+    /// [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds. When that returns false, the request is cancelled,
+    /// unless its outcome is already there.
     pub fn call_interruptible(
         &self,
         request: Request,
@@ -218,8 +222,8 @@ impl Connection {
         }
     }
 
-    /// Makes a request without a waiting thread, however long its effect takes. The pieces of a streamed answer go to `pieces`: a full
-    /// channel pauses the stream, a closed one ends it.
+    /// Makes a request without blocking a thread, however long its effect takes. Pieces of a streamed answer go to
+    /// `pieces`: a full channel pauses the stream, a closed channel ends it.
     ///
     /// Cancelling `stop`, or dropping the returned future, cancels the request and releases its reservations.
     pub fn call_async(
@@ -231,7 +235,7 @@ impl Connection {
         let chunks = ChunkSink::from_channel(pieces);
         match &self.backend {
             Backend::Embedded(kernel, open) => {
-                // The session is open as long as the request is under way.
+                // The task holds the session open until the request has ended.
                 let (kernel, open, cap, stopped) =
                     (kernel.clone(), open.clone(), self.cap.clone(), stop.clone());
                 let call = async move {
@@ -243,18 +247,19 @@ impl Connection {
         }
     }
 
-    /// A session for an agent. Only the owner may open one, and not by a capability.
+    /// Opens a session for the agent `name`. Only the owner may do so, and not by presenting a capability.
     ///
     /// # Errors
-    /// When this is not the owner's session, or the name is no agent's name.
+    /// When this is not the owner's session, or `name` is not a valid agent name.
     pub fn agent(&self, name: &str) -> Result<Connection, Failure> {
         self.agent_interruptible(name, None)
     }
 
-    /// [`agent`](Self::agent) that asks `should_continue` whether to go on while it waits for a daemon.
+    /// [`agent`](Self::agent) that polls `should_continue` while it waits for a daemon, and gives up when that returns
+    /// false.
     ///
     /// # Errors
-    /// As for [`agent`](Self::agent); UNKNOWN_OUTCOME where `should_continue` says no.
+    /// As for [`agent`](Self::agent); UNKNOWN_OUTCOME when `should_continue` returned false.
     pub fn agent_interruptible(
         &self,
         name: &str,
@@ -275,14 +280,15 @@ impl Connection {
         }
     }
 
-    /// The same session with a token, in base64url, that every request presents: one passes if the policy permits it
-    /// and the token's capability covers it. Whether the token is good shows with each request.
+    /// Returns the same session with a capability token, in base64url, which every request presents. A request passes
+    /// if the policy permits it and the token's capability covers it. The token is verified with each request, not
+    /// here.
     #[must_use]
     pub fn present(&self, token: &str) -> Connection {
         Connection { backend: self.backend.clone(), cap: Some(token.into()) }
     }
 
-    /// Whether this is the owner's session.
+    /// Whether this is the owner's session and presents no capability.
     pub fn is_owner(&self) -> bool {
         self.cap.is_none()
             && match &self.backend {
@@ -291,8 +297,10 @@ impl Connection {
             }
     }
 
-    /// Ends the session; an owner's session ends an embedded kernel with it. Later calls fail. A session that presents a
-    /// capability is another's, and ends with that.
+    /// Closes the connection to a daemon, or stops the embedded kernel if this is the owner's session; later calls
+    /// fail. An agent's session with an embedded kernel is not affected: it ends when its last clone is dropped. Nor is
+    /// a connection that presents a capability: its session belongs to the connection that [`present`](Self::present)
+    /// was called on.
     pub fn close(&self) {
         if self.cap.is_some() {
             return;
@@ -304,7 +312,7 @@ impl Connection {
         }
     }
 
-    /// The process that it was opened in. In no other can it be used.
+    /// The process in which this connection was opened; the connection cannot be used in any other process.
     pub fn process(&self) -> ProcessIdentity {
         match &self.backend {
             Backend::Embedded(kernel, _) => kernel.driver.process(),
@@ -325,7 +333,7 @@ impl Connection {
     }
 }
 
-/// Longest file of a token, in bytes.
+/// Maximum length of a token file, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
 
 fn read_token(path: &Path) -> Result<String, Failure> {

@@ -1,4 +1,5 @@
-//! Policies in files: read with their includes by the client, and kept from every agent by the kernel's host.
+//! Policies in files: the client reads a policy with its includes, and the kernel's host protects the files from every
+//! agent.
 
 use std::{
     cell::RefCell,
@@ -15,11 +16,11 @@ use ak_policy::{Included, Loader, POLICY_BYTES_MAX, Policy, profile_path};
 
 use crate::fs::protected::Protected;
 
-/// The request that loads the policy file at `path`, and with it the files that it includes. `./…` in each is relative to
-/// where it stands.
+/// Returns the request that loads the policy file at `path` with the files that it includes. A path `./…` in a file is
+/// relative to the directory of that file.
 ///
 /// # Errors
-/// When a file cannot be read as UTF-8, or there are more than [`POLICY_FILES_MAX`].
+/// When a file cannot be read or is not UTF-8, or there are more than [`POLICY_FILES_MAX`] files.
 pub fn policy_request(path: &Path) -> Result<Request, Failure> {
     let unreadable = |error: &io::Error| failed("policy", path, error);
     let source = std::path::absolute(path).map_err(|error| unreadable(&error))?;
@@ -28,7 +29,7 @@ pub fn policy_request(path: &Path) -> Result<Request, Failure> {
     let source = source.to_str().ok_or_else(not_text)?;
     let base_dir = Path::new(source).parent().and_then(Path::to_str);
     let files = IncludeReader::default();
-    // What is wrong with a text is the kernel's to say, and to record.
+    // A parse error is ignored here: the kernel parses the text again, refuses it and records that.
     let _ = Policy::parse_with(&text, base_dir, &files);
     if let Some(failure) = files.failure.into_inner() {
         return Err(failure);
@@ -41,7 +42,7 @@ pub fn policy_request(path: &Path) -> Result<Request, Failure> {
     }))
 }
 
-/// One byte more than a policy may have is read, so that it is refused for its length.
+/// Reads at most one byte more than [`POLICY_BYTES_MAX`], so that the kernel refuses a longer policy for its length.
 fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(POLICY_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
@@ -53,11 +54,11 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(code, format!("{what} {}: {error}", path.display()))
 }
 
-/// Reads what a policy includes, and keeps it.
+/// Reads the files that a policy includes, and keeps their paths and texts.
 #[derive(Default)]
 struct IncludeReader {
     included: RefCell<Vec<PolicyFile>>,
-    /// Why the first of those cannot be read that cannot.
+    /// Why the first unreadable file cannot be read.
     failure: RefCell<Option<Failure>>,
 }
 
@@ -94,15 +95,17 @@ impl IncludeReader {
     }
 }
 
-/// The files of a policy that are not on the kernel's machine, or differ from what was read: agents are not kept from them.
+/// Paths of the policy files that are not on the kernel's machine, or differ there from what was read; they are not
+/// protected from agents.
 #[derive(Debug, Default)]
 pub(crate) struct UnprotectedFiles(Vec<Text>);
 
 impl UnprotectedFiles {
-    /// Protects those files of a policy that are on this machine. Only for the owner's requests: for anybody else no file is examined.
+    /// Protects the files of a policy that are on this machine, and lists the others. For requests that are not the
+    /// owner's it examines no file.
     ///
     /// # Errors
-    /// When a file is here and cannot be protected.
+    /// When a file is on this machine and cannot be protected.
     pub(crate) fn protect_local(
         request: &mut Request,
         is_owners: bool,
@@ -120,7 +123,7 @@ impl UnprotectedFiles {
         let here: Vec<Text> = here.into_iter().map(|(path, _)| path.clone()).collect();
         let others = others.into_iter().map(|(path, _)| path.clone()).collect();
         for path in &here {
-            // Before the policy is in force, so that no agent is faster.
+            // Protect the file before the policy is in force, so that no agent can change it in between.
             protected.add(Path::new(&**path)).map_err(|error| {
                 Failure::new(Code::Io, format!("cannot protect the policy {}: {error}", &**path))
             })?;
@@ -141,7 +144,7 @@ impl UnprotectedFiles {
     }
 }
 
-/// The paths that a reply tells as not protected.
+/// Returns the paths that a reply lists as `unprotected`.
 pub(crate) fn unprotected_paths(outcome: Outcome) -> Result<Vec<String>, Failure> {
     match outcome? {
         Reply::Value(told) => {
@@ -152,9 +155,9 @@ pub(crate) fn unprotected_paths(outcome: Outcome) -> Result<Vec<String>, Failure
     }
 }
 
-/// Whether this very text stands in a file here.
+/// Whether the file at the absolute `path` on this machine contains exactly `text`.
 fn is_local(path: &str, text: &str) -> bool {
-    // To open a fifo or a device is to do something with it.
+    // Opening a fifo or a device has side effects, so only regular files are opened.
     let is_file =
         std::fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == text.len() as u64);
     let mut there = Vec::new();

@@ -1,4 +1,4 @@
-//! A kernel behind a Unix socket. Calls share the connection and are pipelined; none of them blocks a thread.
+//! A kernel behind a Unix socket. Calls share the connection and are pipelined; no call needs a thread of its own.
 
 use std::{
     collections::BTreeMap,
@@ -33,30 +33,30 @@ use crate::{
     wire::{self, Frame},
 };
 
-/// How long a daemon may take to accept a connection and answer its HELLO, in milliseconds.
+/// Maximum time for connecting to a daemon and receiving its answer to HELLO, in milliseconds.
 pub const HELLO_REPLY_TIMEOUT_MS: u64 = 10_000;
-/// Pause before connecting again when the daemon's queue is full.
+/// Pause before the next attempt to connect when the daemon's queue of connections is full.
 const CONNECT_RETRY_PAUSE: Duration = Duration::from_millis(20);
-/// Frames that may wait to be written.
+/// Maximum number of frames that wait to be written; further senders wait.
 const FRAMES_AHEAD: usize = 16;
 
-/// One connection: one session.
+/// One connection to a daemon, which is one session.
 pub(crate) struct Client {
     path: PathBuf,
     token: Option<String>,
     owner: bool,
     shared: ProcessOwned<Arc<SharedStream>>,
-    /// Agents' connections opened through this one: they end with it.
+    /// The connections for agents that were opened through this one; closing this one closes them.
     agents: Mutex<Vec<Weak<Client>>>,
 }
 
 /// The stream that concurrent calls share.
 struct SharedStream {
-    /// Takes frames to be written, whole and in order.
+    /// Queue of complete frames, written in order.
     outgoing: Sender<Vec<u8>>,
     pending: Mutex<PendingReplies>,
     _closed_in_child: ClosedInChild,
-    /// Shuts the stream down while another thread writes.
+    /// A second handle, which shuts the stream down while a task writes to it.
     stream: StdStream,
 }
 
@@ -65,13 +65,13 @@ struct SharedStream {
 struct PendingReplies {
     sequence: u64,
     senders: BTreeMap<u64, UnboundedSender<Frame>>,
-    /// Why there is no connection any more.
+    /// Why the connection has ended; `None` while it is open.
     ended: Option<Failure>,
 }
 
 impl Client {
-    /// Connects and says HELLO. The owner's token opens an owner session, unless `agent` is named. While it waits, it asks
-    /// `should_continue` whether to go on.
+    /// Connects and sends HELLO. The owner's token opens the owner's session, or the session of `agent` if one is
+    /// named. While it waits it polls `should_continue`, if there is one, and gives up when that returns false.
     pub(crate) fn connect(
         path: &Path,
         token: Option<String>,
@@ -116,7 +116,7 @@ impl Client {
         self.shared.process()
     }
 
-    /// Another connection, as an agent.
+    /// Opens another connection as the agent `name`.
     pub(crate) fn agent(
         &self,
         name: &str,
@@ -135,7 +135,7 @@ impl Client {
         Ok(agent)
     }
 
-    /// Makes a request and waits for its outcome. While it waits, `should_continue` is asked whether to go on, where there is one.
+    /// Makes a request and waits for its outcome. While it waits it polls `should_continue`, if there is one.
     pub(crate) fn call(
         &self,
         request: &Request,
@@ -152,7 +152,7 @@ impl Client {
         )
     }
 
-    /// Makes a request without a waiting thread.
+    /// Makes a request without blocking a thread.
     pub(crate) fn call_async(
         &self,
         request: Request,
@@ -167,7 +167,8 @@ impl Client {
         )
     }
 
-    /// Ends the connection, and those of its agents. In a process that was forked from the client's own it does nothing.
+    /// Ends the connection and the connections of its agents. In a process that was forked from the client's own it
+    /// does nothing.
     pub(crate) fn close(&self) {
         if !self.shared.process().is_current() {
             return;
@@ -192,7 +193,7 @@ fn unreachable(path: &Path, error: &str) -> Failure {
     Failure::new(Code::Io, message)
 }
 
-/// Connects, and gives the stream once the daemon has answered HELLO, with whether this is the owner's session.
+/// Connects and sends HELLO. Returns the stream, and whether this is the owner's session, once the daemon has answered.
 async fn say_hello(
     path: &Path,
     token: Option<&str>,
@@ -201,7 +202,7 @@ async fn say_hello(
     let mut stream = loop {
         match UnixStream::connect(path).await {
             Ok(stream) => break stream,
-            // The queue of connections is full: the daemon takes them one by one.
+            // The daemon's queue of connections is full.
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 tokio::time::sleep(CONNECT_RETRY_PAUSE).await
             }
@@ -223,7 +224,8 @@ async fn say_hello(
     Ok((stream, owner.unwrap_or(false)))
 }
 
-/// Makes a request over a connection. Dropped before its end, it tells the kernel that nobody waits for the rest.
+/// Makes a request over a connection and waits for its outcome. Dropping the future before that cancels the request at
+/// the kernel.
 async fn request_outcome(
     shared: ProcessOwned<Arc<SharedStream>>,
     request: &Request,
@@ -263,7 +265,7 @@ async fn request_outcome(
     }
 }
 
-/// A request that was sent. Dropping it before its outcome cancels it.
+/// A request that was sent; dropping the guard before the outcome cancels the request.
 struct RequestGuard<'l> {
     shared: &'l ProcessOwned<Arc<SharedStream>>,
     sequence: u64,
@@ -288,7 +290,7 @@ impl Drop for RequestGuard<'_> {
 }
 
 impl SharedStream {
-    /// Takes a stream whose HELLO is done, and starts what reads from it and writes to it.
+    /// Takes a stream after its HELLO, and spawns the tasks that read from and write to it.
     fn start(stream: UnixStream) -> std::io::Result<Arc<SharedStream>> {
         let stream = stream.into_std()?;
         let ender = stream.try_clone()?;
@@ -310,7 +312,7 @@ impl SharedStream {
         self.pending.lock().map_err(|_| Failure::new(Code::Io, "a thread died while it held the connection"))
     }
 
-    /// Sends a request; returns its sequence number and the receiver of its frames.
+    /// Sends a request. Returns its sequence number and the receiver of the frames that answer it.
     async fn send(&self, payload: &[u8]) -> Result<(u64, UnboundedReceiver<Frame>), Failure> {
         self.pending()?.check()?;
         let permit = self.outgoing.reserve().await;
@@ -322,7 +324,7 @@ impl SharedStream {
         let (sender, receiver) = unbounded_channel();
         pending.sequence = sequence;
         pending.senders.insert(sequence, sender);
-        // Under the lock, so that numbers rise on the wire.
+        // Sent under the lock, so that sequence numbers rise on the wire.
         permit.send(frame);
         Ok((sequence, receiver))
     }
@@ -332,7 +334,7 @@ impl SharedStream {
             pending.ended.get_or_insert(failure);
             pending.senders.clear();
         }
-        // The other side may have closed it already.
+        // This fails when the other side has already closed the stream.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
@@ -342,7 +344,8 @@ impl PendingReplies {
         self.ended.clone().map_or(Ok(()), Err)
     }
 
-    /// Why a sent call has no reply: it may have been performed, also when this side ended the connection.
+    /// The failure of a sent call without a reply: UNKNOWN_OUTCOME, even if this side ended the connection, because the
+    /// kernel may have performed the call.
     fn lost_reply(&self) -> Failure {
         let closed = self.ended.as_ref().is_some_and(|failure| failure.code == Code::NotConfigured);
         let who = if closed { "the session was closed" } else { "the kernel closed the connection" };
@@ -350,18 +353,18 @@ impl PendingReplies {
     }
 }
 
-/// Writes frames in their order, until the connection ends or nobody can send any more.
+/// Writes frames in order, until the connection ends or all senders are dropped.
 async fn write_frames(mut stream: OwnedWriteHalf, mut frames: Receiver<Vec<u8>>, shared: Weak<SharedStream>) {
     while let Some(frame) = frames.recv().await {
         if let Err(error) = stream.write_all(&frame).await {
-            // Half a frame leaves a stream that nobody can read on.
+            // After half a frame the other side cannot find the next one.
             let failure = Failure::new(Code::UnknownOutcome, format!("the connection broke: {error}"));
             return shared.upgrade().map_or((), |shared| shared.end(failure));
         }
     }
 }
 
-/// Hands each frame to whoever waits for it, until the stream ends.
+/// Sends each frame to the call that waits for it, until the stream ends.
 async fn read_frames(stream: OwnedReadHalf, shared: Weak<SharedStream>) {
     let mut stream = BufReader::new(stream);
     loop {
@@ -373,7 +376,7 @@ async fn read_frames(stream: OwnedReadHalf, shared: Weak<SharedStream>) {
                 let sequence = frame.sequence;
                 let last = !frame.flags.has(Flags::CHUNK);
                 if let Some(sender) = pending.senders.get(&sequence) {
-                    // A caller that is gone needs no frame.
+                    // This fails when the caller is gone, which needs no frame.
                     let _ = sender.send(frame);
                 }
                 if last {

@@ -1,4 +1,4 @@
-//! Tools in files: a manifest's schemas, read by whoever registers the tool.
+//! Tools in files: the client that registers a tool reads the schema files that its manifest names.
 
 use std::{path::Path, sync::Arc};
 
@@ -6,17 +6,17 @@ use ak_json::{Limits, Value};
 use ak_kernel::{Code, Failure, Request, ToolsRequest};
 use ak_sandbox::Manifest;
 
-/// The request that registers a tool. A schema that its manifest names by the path of a file is read, relative to
-/// `directory`.
+/// Returns the request that registers a tool. Where the manifest gives a schema as a string, that string is the path of
+/// a schema file, relative to `directory`, which is read.
 ///
 /// # Errors
-/// When such a file cannot be read, or is no JSON.
+/// When such a file cannot be read or is not JSON.
 pub fn tool_request(manifest: Value, module: Arc<[u8]>, directory: &Path) -> Result<Request, Failure> {
     let parsed = match &manifest {
         Value::String(text) => Manifest::parse(text),
         other => Manifest::from_value(other),
     };
-    // What is wrong with a manifest, or with a schema that is in it, is the kernel's to say.
+    // An invalid manifest or inline schema is passed on: the kernel refuses it.
     let manifest = match parsed {
         Ok(mut parsed) if parsed.input.as_str().is_some() || parsed.output.as_str().is_some() => {
             for (which, schema) in [("input", &mut parsed.input), ("output", &mut parsed.output)] {

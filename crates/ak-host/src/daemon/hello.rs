@@ -1,4 +1,4 @@
-//! The HELLO of a connection: who connects, and which session that opens.
+//! The HELLO of a connection: authenticates the client and opens its session.
 
 use std::{io, path::Path};
 
@@ -16,15 +16,17 @@ use crate::{
     wire::{self, Frame, ReceiveBudget},
 };
 
-/// How long a client may take for its whole HELLO, in milliseconds, however it comes.
+/// Maximum time from accepting a connection to the end of its HELLO, in milliseconds. After that the connection is
+/// closed.
 pub const HELLO_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 10_000 };
-/// Longest HELLO, in bytes.
+/// Maximum length of the payload of a HELLO, in bytes.
 pub(super) const HELLO_BYTES_MAX: usize = 64 << 10;
 
-/// The owner's credential: 64 hexadecimal digits in a file that only its owner may read. It is made where it is not there.
+/// Returns the owner's credential, 64 hexadecimal digits, from the file at `path`, which only its owner may read. A
+/// missing file is created.
 ///
 /// # Errors
-/// When the file cannot be read or made, others may read it, or it holds something else.
+/// When the file cannot be read or created, other users may read it, or it holds anything else.
 pub fn owner_token(path: &Path) -> io::Result<String> {
     let token = key_file::read_or_create(path, || Ok(hex::encode(random_bytes()?)))?;
     match key_file::parse_hex_key(token.trim()) {
@@ -41,7 +43,7 @@ pub(super) async fn read_hello(stream: &mut Reader) -> Result<Option<Frame>, Fai
     wire::read_rest(stream, first, &mut ReceiveBudget::Bytes(HELLO_BYTES_MAX)).await.map(Some)
 }
 
-/// The session of one connection, which ends with it.
+/// The session of one connection; dropping it ends the session, unless it is the owner's.
 pub(super) struct AdmittedSession {
     kernel: Embedded,
     pub(super) session: SessionId,
@@ -56,8 +58,9 @@ impl Drop for AdmittedSession {
     }
 }
 
-/// Authenticates a HELLO: the owner's token opens the owner's session, or any agent's; a capability's token opens its
-/// holder's, and is what every request presents then; without one it is a guest, where guests are let in.
+/// Authenticates a HELLO and opens its session. The owner's token opens the owner's session, or the session of the
+/// agent that HELLO names. A capability token opens a session of its holder and is returned: every request must present
+/// it. Without a token the client becomes a guest, if guests are admitted.
 pub(super) async fn authenticate(
     server: &Shared,
     hello: &Value,
@@ -72,7 +75,7 @@ pub(super) async fn authenticate(
     let agent = hello.get("agent").and_then(Value::as_str);
     let Shared { kernel, token, limits, .. } = server;
     let admitted = |session, permits| AdmittedSession { kernel: kernel.clone(), session, _permits: permits };
-    // The owner is admitted even when nobody else is.
+    // The limits do not apply to the owner.
     let is_owner = agent.is_none() && presented.is_some_and(|given| equals_in_constant_time(given, token));
     let permit = if is_owner { None } else { Some(limits.sessions.try_acquire().ok_or_else(sessions_full)?) };
     match (presented, agent) {

@@ -1,4 +1,4 @@
-//! What connections share: the kernel, and limits on everyone but the owner.
+//! The state that connections share: the kernel, and limits on every session but the owner's.
 
 use std::{
     collections::VecDeque,
@@ -10,21 +10,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::embedded::Embedded;
 
-/// Most concurrent sessions other than the owner's; the next one is refused.
+/// Maximum number of concurrent sessions other than the owner's; the next one is refused with QUOTA. A low limit on
+/// descriptors lowers it.
 pub const SESSIONS_MAX: usize = 1_024;
-/// Most connections without a HELLO; the oldest gives way to the next one.
+/// Maximum number of connections that have not sent HELLO yet; a further connection evicts the oldest.
 pub const UNAUTHENTICATED_MAX: usize = 128;
-/// Most concurrent effects of all connections but the owner's.
+/// Maximum number of concurrent effects of all connections but the owner's; further effects are refused with QUOTA. A
+/// low limit on descriptors lowers it.
 pub const SESSIONS_EFFECTS_MAX: usize = 4_096;
-/// Most bytes of long requests that are received at a time, over all connections but the owner's, beside 64 KiB for each. More has to
-/// wait.
+/// Maximum number of bytes of requests that are being received at a time, over all connections but the owner's, beside
+/// a first piece of 64 KiB for each request. Further pieces wait.
 pub const RECEIVED_BYTES_MAX: usize = 128 << 20;
-/// Descriptors that are no session's: the journal's files, the vault's, the owner's connections.
+/// Descriptors set aside for the journal, the vault and the owner's connections.
 const OWN_DESCRIPTORS: u64 = 256;
 /// The other descriptors are divided into this many parts: one for connections, the rest for effects.
 const DESCRIPTOR_PARTS: usize = 4;
 
-/// What connections share.
+/// The state that connections share.
 pub(super) struct Shared {
     pub(super) kernel: Embedded,
     pub(super) token: Box<str>,
@@ -32,7 +34,7 @@ pub(super) struct Shared {
     pub(super) unauthenticated: UnauthenticatedConnections,
 }
 
-/// A limit on how many of something exist at a time.
+/// A limit on a number of concurrent things, such as sessions.
 pub(super) struct CountLimit {
     pub(super) max: usize,
     pub(super) free: Arc<Semaphore>,
@@ -56,16 +58,17 @@ pub(super) struct ConnectionLimits {
     pub(super) sessions: CountLimit,
     pub(super) guests: CountLimit,
     pub(super) effects: CountLimit,
-    /// In pieces of [`PIECE_BYTES`](crate::wire::PIECE_BYTES).
+    /// Memory for received requests, in pieces of [`PIECE_BYTES`](crate::wire::PIECE_BYTES).
     pub(super) received: CountLimit,
 }
 
-/// Connections without a HELLO, the oldest first, each with the token that ends it.
+/// Connections that have not sent HELLO yet, oldest first, each with its number and the token that closes it.
 #[derive(Default)]
 pub(super) struct UnauthenticatedConnections(Mutex<VecDeque<(u64, CancellationToken)>>);
 
 impl UnauthenticatedConnections {
-    /// Adds a connection by its number, evicting the oldest when there are too many.
+    /// Adds a connection by its number, and evicts the oldest when there are [`UNAUTHENTICATED_MAX`]. Returns the token
+    /// that is cancelled when this connection is evicted.
     pub(super) fn add(&self, number: u64) -> CancellationToken {
         let evicted = CancellationToken::new();
         if let Ok(mut unauthenticated) = self.0.lock() {
@@ -86,7 +89,8 @@ impl UnauthenticatedConnections {
     }
 }
 
-/// The limits on sessions and effects for a process with this many descriptors.
+/// Returns the limits on sessions and on effects for a process that may open `descriptors` files; `None` means
+/// unlimited.
 pub(super) fn limits_for(descriptors: Option<u64>) -> (usize, usize) {
     let left = descriptors.map_or(usize::MAX, |descriptors| {
         usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)

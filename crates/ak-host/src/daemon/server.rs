@@ -1,7 +1,9 @@
-//! Accepts the connections of the daemon. Each connection is a task, and so is each of its effects: none blocks a thread.
+//! Accepts the connections of the daemon. Each connection is a task, and each of its effects is a task, so none blocks
+//! a thread.
 //!
-//! A connection is unauthenticated until its HELLO: there is a small number of these, with little time, and the oldest gives way to the
-//! newest. The limits on everyone but the owner leave sessions, memory and effects for the owner.
+//! A connection is unauthenticated until its HELLO. The number and time of unauthenticated connections are limited, and
+//! a new one evicts the oldest. The limits on every session but the owner's keep sessions, memory and effects free for
+//! the owner.
 
 use std::{
     io,
@@ -40,23 +42,25 @@ use crate::{
     wire::{self, PIECE_BYTES},
 };
 
-/// How long the daemon waits when it cannot take a connection.
+/// Pause after the daemon fails to accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// A kernel that listens.
+/// A daemon that serves one embedded kernel on a Unix socket.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// Device and number of the socket's file.
+    /// Device and inode number of the socket's file.
     socket_id: (u64, u64),
     shared: Arc<Shared>,
 }
 
 impl Server {
-    /// Listens at `path`. Presenting `token` makes a client the owner; see [`owner_token`](crate::owner_token). A socket that nobody listens on is replaced;
-    /// nothing else is.
+    /// Listens on a Unix socket at `path`. A client that presents `token` becomes the owner; see
+    /// [`owner_token`](crate::owner_token). A stale socket at `path`, on which no process listens, is replaced; any
+    /// other file stays, and this fails.
     ///
     /// # Errors
-    /// When the socket cannot be made, another daemon listens already, or something else stands there.
+    /// When `connection` is not embedded, the socket cannot be created, another daemon already listens on it, or
+    /// another file exists at `path`.
     pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
         let kernel =
             connection.embedded().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
@@ -64,7 +68,7 @@ impl Server {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
-        // A replaced socket would receive the owner's token.
+        // Whoever replaced the socket would receive the owner's token.
         kernel.driver.protect(path)?;
         let socket_id = file_id(path)?;
         let (sessions, effects) = limits_for(raise_descriptor_limit());
@@ -83,8 +87,9 @@ impl Server {
         Ok(Server { listener, path: path.to_owned(), socket_id, shared: Arc::new(shared) })
     }
 
-    /// Admits at most `max` connections at a time without a credential. Each is a guest of its own, permitted only what rules for `guest/**`
-    /// permit; all guests share one account. Without this there are none.
+    /// Admits up to `max` concurrent connections without a credential, at most [`SESSIONS_MAX`](crate::SESSIONS_MAX).
+    /// Each is a guest, permitted only what rules for `guest/**` permit; all guests share one account. Without this
+    /// call no guests are admitted.
     #[must_use]
     pub fn with_guests(mut self, max: u64) -> Server {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
@@ -94,10 +99,10 @@ impl Server {
         self
     }
 
-    /// Serves until the process ends.
+    /// Serves connections on this thread until the process ends.
     ///
     /// # Errors
-    /// When the socket breaks, or there are no threads.
+    /// When the listening socket fails, or the runtime's threads cannot be started.
     pub fn run(&self) -> io::Result<()> {
         let runtime = Runtime::get()?;
         let serving = runtime.in_context(self.serve_all(runtime));
@@ -110,15 +115,15 @@ impl Server {
             let stream = loop {
                 match listener.accept().await {
                     Ok((stream, _)) => break stream,
-                    // The listener itself is gone.
+                    // The listener can accept no more connections.
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Err(error),
-                    // No descriptors are left, or the client is gone already: neither ends the daemon.
+                    // No descriptors are free, or the client has already gone: the daemon continues.
                     Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
                 }
             };
             let (shared, evicted) = (self.shared.clone(), self.shared.unauthenticated.add(number));
             runtime.spawn(async move {
-                // A connection that breaks concerns nobody else; its client sees it.
+                // A failure ends this connection only, and its client sees that.
                 let _ = serve(&shared, stream, number, &evicted).await;
                 shared.unauthenticated.remove(number);
             });
@@ -127,12 +132,12 @@ impl Server {
     }
 }
 
-/// Device and number of the file at `path` itself.
+/// Returns device and inode number of the file at `path`, without following a link.
 fn file_id(path: &Path) -> io::Result<(u64, u64)> {
     std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()))
 }
 
-/// Removes the socket that an ended daemon left at `path`.
+/// Removes a socket at `path` that an ended daemon left behind.
 fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let told = |kind, what: &str| io::Error::new(kind, format!("{} {what}", path.display()));
     match std::fs::symlink_metadata(path) {
@@ -146,15 +151,15 @@ fn remove_stale_socket(path: &Path) -> io::Result<()> {
     match UnixStream::connect(path) {
         Ok(_) => Err(told(io::ErrorKind::AddrInUse, "is served already")),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
-        // Somebody may listen: a full queue, another kind of socket, one of another user.
+        // A process may listen: its queue may be full, or the socket may be of another type or belong to another user.
         Err(error) => Err(told(error.kind(), &format!("is a socket that may be in use: {error}"))),
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The socket file is of no use without its listener. What has been put in its place since is somebody else's, and in a
-        // child the parent goes on listening.
+        // The socket's file is useless without its listener. A different file at the path is not this server's, and in
+        // a forked child the parent still listens.
         if self.shared.kernel.driver.is_current() && file_id(&self.path).is_ok_and(|id| id == self.socket_id)
         {
             let _ = std::fs::remove_file(&self.path);
@@ -162,7 +167,7 @@ impl Drop for Server {
     }
 }
 
-/// One connection: HELLO, then requests.
+/// Serves one connection: HELLO, then its requests.
 async fn serve(
     server: &Arc<Shared>,
     stream: tokio::net::UnixStream,
@@ -220,7 +225,7 @@ mod tests {
     use super::*;
     use crate::{config::options::Options, daemon::hello::HELLO_BYTES_MAX};
 
-    /// How a connection ends whose other end is given.
+    /// Serves a connection on `server` and returns how it ends.
     fn served(server: UnixStream) -> Result<(), Failure> {
         let kernel = Connection::open(&Options::default()).unwrap();
         let directory = std::env::temp_dir().join(format!("ak-server-{}", std::process::id()));
@@ -241,7 +246,7 @@ mod tests {
         drop(client);
     }
 
-    /// Writes bytes with so long a pause between them that all of them never come.
+    /// Writes bytes one at a time, with pauses so long that the timeout ends the connection first.
     fn trickle(mut client: UnixStream, bytes: Vec<u8>) {
         std::thread::spawn(move || {
             for byte in bytes {
@@ -291,7 +296,7 @@ mod tests {
                 (1..100_000).map(|sequence| send(Flags::REQUEST, sequence, r#"{"op":"TOOL_LIST"}"#));
             requests.take_while(Result::is_ok).count()
         });
-        // How it ends is not the point.
+        // Only that the connection ends matters here.
         let _ = served(server);
         assert!(writing.join().unwrap() < 99_999, "the server hangs up");
     }

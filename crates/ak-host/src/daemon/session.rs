@@ -1,4 +1,5 @@
-//! Serves the requests of one connection. Requests that the kernel answers itself are answered in order; each effect is a task of its own.
+//! Serves the requests of one connection. Requests that are not effects are answered in order; each effect is a task of
+//! its own.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +27,13 @@ use crate::{
     wire::{self, Frame, ReceiveBudget},
 };
 
-/// Most concurrent effects of one connection.
+/// Maximum number of concurrent effects of one connection; further effects are refused with QUOTA.
 pub const EFFECTS_MAX: usize = 256;
-/// How long a client may read nothing of what is written to it, in milliseconds. After that its connection is closed.
+/// Maximum time for writing one frame to a client, in milliseconds. After that the connection is closed.
 pub const WRITE_TIMEOUT_MS: u64 = if cfg!(test) { 100 } else { 30_000 };
-/// How long a client may take for one whole request once it has begun, in milliseconds, however it comes.
+/// Maximum time from the first byte of a request to its last, in milliseconds. After that the connection is closed.
 pub const REQUEST_TIMEOUT_MS: u64 = if cfg!(test) { 200 } else { 60_000 };
-/// Pieces of a streamed answer that may wait to be written.
+/// Maximum number of pieces of a streamed answer that wait to be written; the stream pauses above that.
 const PIECES_AHEAD: usize = 16;
 
 pub(super) type Reader = BufReader<OwnedReadHalf>;
@@ -48,22 +49,23 @@ pub(super) async fn within_write_time(
     written.unwrap_or_else(|_| Err(too_slow("what is written to it")))
 }
 
-/// What the tasks of one connection share.
+/// The state that the tasks of one connection share.
 pub(super) struct ServedSession {
     pub(super) server: Arc<Shared>,
     pub(super) session: SessionId,
     /// The capability token of the HELLO, presented by every request without a token of its own.
     pub(super) cap: Option<Text>,
     pub(super) is_owner: bool,
-    /// `None` once half a frame was written: the client cannot resynchronise.
+    /// `None` once writing a frame failed: the client cannot find the start of a next one.
     pub(super) writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
-    /// The requests in progress, and what cancels each.
+    /// The effects in progress by sequence number, each with the token that cancels it.
     pub(super) in_progress: Mutex<BTreeMap<u64, CancellationToken>>,
-    /// Cancelled when nothing can be written any more.
+    /// Cancelled when writing a frame failed.
     pub(super) broken: CancellationToken,
 }
 
-/// Serves requests until the client is gone. An effect becomes a task, so that later requests need not wait for it.
+/// Serves requests until the client closes the connection. Each effect becomes a task, so that later requests need not
+/// wait for it.
 pub(super) async fn requests(
     served: &Arc<ServedSession>,
     stream: &mut Reader,
@@ -102,7 +104,8 @@ pub(super) async fn requests(
 }
 
 impl ServedSession {
-    /// Reads the next frame. It may begin at any time and has [`REQUEST_TIMEOUT_MS`] then. All but the owner share memory for frames.
+    /// Reads the next frame, which may begin at any time and must be complete [`REQUEST_TIMEOUT_MS`] after its first
+    /// byte. Every session but the owner's takes the memory for it from a shared budget.
     async fn next_frame(&self, stream: &mut Reader) -> Result<Option<Frame>, Failure> {
         let Some(first) = wire::read_first_byte(stream).await? else { return Ok(None) };
         let mut budget = match self.is_owner {
@@ -156,7 +159,8 @@ impl ServedSession {
         let served = self.clone();
         tokio::spawn(async move {
             let outcome = served.stream(sequence, request, cap, stop).await;
-            // A client that is gone needs no answer. Its request counts until it is written.
+            // The write fails when the client is gone, which needs no answer. The effect counts against the limits
+            // until its answer is written.
             let _ = served.respond(sequence, &outcome).await;
             served.finished(sequence);
             drop(permit);
@@ -206,7 +210,7 @@ impl ServedSession {
             None => Err(gone()),
         };
         written.inspect_err(|failure| {
-            // A frame that is too long was never begun.
+            // No byte of a frame that is too long was written, so the connection stays usable.
             if failure.code == Code::Io {
                 *writer = None;
                 self.broken.cancel();
@@ -214,7 +218,7 @@ impl ServedSession {
         })
     }
 
-    /// Cancels a request that the client no longer waits for. It counts until it has ended.
+    /// Cancels an effect that the client no longer waits for. It counts against the limits until it has ended.
     fn cancel(&self, sequence: u64) {
         if let Ok(in_progress) = self.in_progress.lock()
             && let Some(stop) = in_progress.get(&sequence)

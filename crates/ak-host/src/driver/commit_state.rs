@@ -1,4 +1,4 @@
-//! The state under the kernel's lock: the kernel, those who wait for it, and the log space promised to them.
+//! The state under the kernel's lock: the kernel, the callers that wait for it, and the log space promised to them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +19,10 @@ use crate::{
     storage::log::{Log, LogSpace},
 };
 
-/// Log space is requested in steps of this many bytes, so that few calls request any.
+/// Log space is allocated in steps of this many bytes, so that few requests need to allocate any.
 const SPACE_STEP_BYTES: u64 = 1 << 20;
 
-/// A request to be dispatched.
+/// A request to be dispatched to the kernel.
 pub(crate) enum Submission<'p> {
     /// From a session.
     Request(SessionId, &'p AuthenticatedRequest),
@@ -31,7 +31,8 @@ pub(crate) enum Submission<'p> {
 }
 
 impl Submission<'_> {
-    /// Whether it may use the reserve: on a full disk the owner can still revoke, replace the policy, erase and verify.
+    /// Whether the request may use the reserve, so that on a full disk the owner can still revoke capabilities, replace
+    /// the policy, erase and verify.
     pub(super) fn may_take_reserve(&self) -> bool {
         let Submission::Request(SessionId::OWNER, authenticated) = self else { return false };
         matches!(
@@ -43,43 +44,44 @@ impl Submission<'_> {
         )
     }
 
-    /// Whether it is an erasure, which needs a snapshot.
+    /// Whether the request is an erasure, which needs a snapshot.
     pub(super) fn erases(&self) -> bool {
         matches!(self, Submission::Request(SessionId::OWNER, authenticated) if matches!(authenticated.request(), Request::Audit(AuditRequest::Erase { .. })))
     }
 }
 
-/// What a waiting caller is told.
+/// An event that the driver sends to a waiting caller.
 pub(crate) enum Event {
-    /// It becomes the leader of the next commit.
+    /// The caller becomes the leader of the next commit.
     Lead,
-    /// Its effect is permitted, until the wall time of its agent is over.
+    /// The caller's effect is permitted, up to the end of its agent's wall time if there is one.
     Perform(Ticket, Effect, Option<Instant>),
     Ended(Outcome),
 }
 
-/// A kernel, and those who wait for its outputs.
+/// A kernel with the callers that wait for its outputs.
 pub(crate) struct State {
     pub(crate) kernel: Kernel,
-    /// By the `seq` of the request's record.
+    /// The waiting callers, by the `seq` of the request's first record.
     waiters: BTreeMap<u64, Waiter>,
-    /// Upper bound in bytes of the records still to come from all waiters, and from effects that a restart interrupted.
+    /// Upper bound in bytes of the records still to come from all waiting requests, and from effects that a restart
+    /// interrupted.
     needed_bytes: u64,
-    /// The decision records of effects that a restart interrupted, until they complete.
+    /// The `seq` of the decision records of effects that a restart interrupted, until these effects complete.
     interrupted: BTreeSet<u64>,
-    /// Bytes of the records that are being written.
+    /// Upper bound in bytes of the records that are being written.
     pub(super) unwritten_bytes: u64,
     /// The `seq` of the newest record that was polled from the kernel.
     newest_polled: u64,
-    /// Log space that is allocated.
+    /// The allocated log space.
     pub(super) space: LogSpace,
-    /// Where the answer to each pending step goes.
+    /// The senders for the answers to pending steps.
     pub(super) answer_senders: BTreeMap<Ticket, oneshot::Sender<StepAnswer>>,
     /// Whether a thread leads a commit.
     pub(crate) has_leader: bool,
-    /// What was recorded since the newest snapshot began.
+    /// Counts the records since the newest snapshot began.
     pub(crate) unsaved: Unsaved,
-    /// Why the kernel has stopped, once it has.
+    /// Why the kernel has stopped; `None` while it runs.
     pub(crate) stopped: Option<Failure>,
     pub(super) stop_signal: Arc<StopSignal>,
 }
@@ -87,8 +89,8 @@ pub(crate) struct State {
 struct Waiter {
     sender: UnboundedSender<Event>,
     needed_bytes: u64,
-    /// Whether it can be made leader. A caller that polls for interrupts cannot: it may take long to react, or even wait for another
-    /// leader meanwhile.
+    /// Whether this caller can be made leader. A caller that polls for interrupts cannot: it may take long to react, or
+    /// even wait for another leader in the meantime.
     leads: bool,
 }
 
@@ -118,37 +120,38 @@ impl State {
         }
     }
 
-    /// Upper bound in bytes of the records to come from everything admitted: all waiters, records not written yet, and throttled callers.
+    /// Upper bound in bytes of the records to come from everything admitted: waiting requests, records that are not
+    /// written yet, and throttled callers. 0 when the log is in memory.
     pub(super) fn promised_bytes(&self) -> u64 {
         if self.space.ordinary == u64::MAX {
-            // Without a disk space is unlimited.
+            // A log in memory has unlimited space.
             return 0;
         }
         let own = self.kernel.unpolled_bytes().saturating_add(self.kernel.throttled_bytes(0));
         self.needed_bytes.saturating_add(self.unwritten_bytes).saturating_add(own)
     }
 
-    /// [`Self::promised_bytes`] with a step of an effect.
+    /// [`Self::promised_bytes`] plus the bytes of a step that is about to be recorded.
     pub(super) fn required_bytes_with_step(&self, ticket: Ticket, step: &Step) -> u64 {
         match self.space.ordinary {
             u64::MAX => 0,
             _ => match self.kernel.step_bytes_max(ticket, step) {
-                // Its space was found with its request.
+                // The space for this step was allocated with its request.
                 0 => 0,
                 bytes => self.promised_bytes().saturating_add(bytes),
             },
         }
     }
 
-    /// Whether there is space for `more` bytes of records beside what is promised.
+    /// Whether `more` bytes of records fit into the allocated space beside what is promised.
     pub(crate) fn has_space(&self, more: u64) -> bool {
         self.promised_bytes().saturating_add(more) <= self.space.ordinary
     }
 
-    /// Allocates space for `more` bytes of records beside what is promised.
+    /// Allocates log space for `more` bytes of records beside what is promised.
     ///
     /// # Errors
-    /// LOG_FULL when the disk has none.
+    /// LOG_FULL when the disk has too little space.
     pub(crate) fn ensure_space(&mut self, log: &mut Log, more: u64) -> Result<(), Failure> {
         if !self.has_space(more) {
             self.allocate_space(log, self.promised_bytes().saturating_add(more));
@@ -156,7 +159,7 @@ impl State {
         if self.has_space(more) { Ok(()) } else { Err(log_full()) }
     }
 
-    /// Allocates log space: a step more than needed, if the disk has it.
+    /// Allocates `needed_bytes` of log space, and one step more if the disk has it.
     pub(super) fn allocate_space(&mut self, log: &mut Log, needed_bytes: u64) {
         let _ = log
             .allocate_space(needed_bytes.saturating_add(SPACE_STEP_BYTES))
@@ -164,7 +167,7 @@ impl State {
         self.space = log.space();
     }
 
-    /// [`Self::promised_bytes`] with a request that is to be dispatched.
+    /// [`Self::promised_bytes`] plus the bytes of a request that is about to be dispatched.
     pub(super) fn required_bytes_with(&self, submission: &Submission<'_>) -> Result<u64, Failure> {
         match &self.stopped {
             Some(failure) => Err(failure.clone()),
@@ -172,7 +175,7 @@ impl State {
         }
     }
 
-    /// Upper bound in bytes of the records of one request.
+    /// Upper bound in bytes of the records of one request; 0 when the log is in memory.
     pub(super) fn bytes_max_of(&self, submission: &Submission<'_>) -> u64 {
         match submission {
             _ if self.space.ordinary == u64::MAX => 0,
@@ -181,7 +184,8 @@ impl State {
         }
     }
 
-    /// Polls all new records, and returns them with the last `seq`; `None` when there are none or the kernel has stopped.
+    /// Polls all new records from the kernel, and returns them with the last `seq`; `None` when there are none or the
+    /// kernel has stopped.
     pub(super) fn records(&mut self) -> Option<(u64, Vec<Record>)> {
         let records: Vec<Record> = std::iter::from_fn(|| self.kernel.poll_record()).collect();
         let seq = records.last()?.seq;
@@ -199,8 +203,8 @@ impl State {
         match written {
             Ok(()) => self.release(seq),
             Err(error) => {
-                // The kernel is ahead of its journal now. Space was found before and records are bounded, so no single request is at fault:
-                // stop, and let recovery find out what is on the disk.
+                // The kernel is now ahead of its journal. Space was allocated before and records are bounded, so no
+                // single request is at fault: stop, and let recovery find out which records are on the disk.
                 let message = format!("the journal could not be written, reopen the kernel: {error}");
                 self.stop(Failure::new(Code::UnknownOutcome, message));
             }
@@ -230,7 +234,8 @@ impl State {
         Ok(())
     }
 
-    /// Lets out the outputs that depend on the records up to `seq`. A caller that is obsolete needs no reply.
+    /// Releases the outputs that depend on the records up to `seq`. Sending fails when a caller is gone, which needs no
+    /// reply.
     fn release(&mut self, seq: u64) {
         self.kernel.committed(seq);
         while let Some(output) = self.kernel.poll_output() {
@@ -245,17 +250,17 @@ impl State {
                     }
                 }
                 Output::Perform(ticket, effect) => {
-                    // A caller waits at least until its effect is let out.
+                    // A caller waits at least until its effect is released.
                     if let Some(Waiter { sender, .. }) = self.waiters.get(&ticket.cause()) {
                         let left_us = self.kernel.time_left_of(ticket);
-                        // A millisecond more, so that the time is over for the kernel as well.
+                        // One millisecond more, so that the time is over by the kernel's clock as well.
                         let left = left_us.map(|us| Duration::from_micros(us.saturating_add(1_000)));
                         let due = left.and_then(|left| Instant::now().checked_add(left));
                         let _ = sender.send(Event::Perform(ticket, effect, due));
                     }
                 }
                 Output::Resume(ticket, answer) => {
-                    // An answer without a question, such as a timeout, ends with its effect.
+                    // An answer without a sender, such as a timeout, is dropped: its effect ends.
                     if let Some(answer_senders) = self.answer_senders.remove(&ticket) {
                         let _ = answer_senders.send(answer);
                     }
@@ -264,21 +269,23 @@ impl State {
         }
     }
 
-    /// Makes a waiter the leader whose record is not durable yet. Returns whether there is one.
+    /// Makes a waiter whose record is not durable yet the leader. Returns whether there is one.
     pub(super) fn transfer_leadership(&self, committed: u64) -> bool {
         let mut waiters = self.waiters.range(committed + 1..);
         waiters.any(|(_, waiter)| waiter.leads && waiter.sender.send(Event::Lead).is_ok())
     }
 
-    /// Registers where the answer to the next step of an effect goes.
+    /// Registers the sender for the answer to the next step of an effect.
     pub(crate) fn register(&mut self, ticket: Ticket, answer: oneshot::Sender<StepAnswer>) {
-        // The sender is dropped when no answer will come: the kernel has stopped, or the effect is not pending.
+        // Otherwise the sender is dropped, because no answer will come: the kernel has stopped, or the effect is not
+        // pending.
         if self.stopped.is_none() && self.waiters.contains_key(&ticket.cause()) {
             self.answer_senders.insert(ticket, answer);
         }
     }
 
-    /// Fails all current and later callers. The outcome is unknown for those whose decision was being written.
+    /// Stops the kernel: fails all current and later callers. The outcome is unknown for callers whose records were
+    /// polled already.
     pub(crate) fn stop(&mut self, failure: Failure) {
         let unknown = unknown(&failure);
         for (seq, waiter) in std::mem::take(&mut self.waiters) {

@@ -1,4 +1,5 @@
-//! Implements [`EffectContext`] for one effect: asks the kernel, and hands pieces of the answer to the caller.
+//! Implements [`EffectContext`] for one effect: puts steps to the kernel, and delivers pieces of the answer to the
+//! caller.
 
 use std::time::Instant;
 
@@ -35,11 +36,13 @@ impl EffectContext for DriverContext<'_> {
         self.group_commit.ask(self.ticket, step, self.mode).await
     }
 
-    /// Also checks whether somebody still waits: work that always has something ready never lets [`Self::while_wanted`] check.
+    /// Also checks whether the caller still waits: work that always has data ready never returns to the check in
+    /// [`Self::while_wanted`].
     async fn deliver(&self, chunk: &str) -> bool {
         let wants_more = match &mut *self.chunks.lock().await {
             ChunkSink::Discard => true,
-            // The callback may block or drive a runtime of its own: it runs on the caller's own thread.
+            // The callback may block or drive a runtime of its own; that is safe because it runs on the caller's own
+            // thread.
             ChunkSink::Callback(take) => take(chunk),
             ChunkSink::Channel(channel) => channel.send(chunk.to_owned()).await.is_ok(),
         };

@@ -1,4 +1,4 @@
-//! A request from its dispatch to its outcome.
+//! A dispatched request and the wait for its outcome.
 
 use ak_kernel::{Code, Failure, Outcome};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -9,12 +9,12 @@ use crate::{
     runtime::Runtime,
 };
 
-/// A request that the kernel has taken, and the events about it. Dropping it before its outcome cancels the request and releases its
-/// reservations.
+/// A request that was dispatched to the kernel, and the receiver of its events. Dropping it before its outcome cancels
+/// the request and releases its reservations.
 pub(super) struct DispatchedRequest {
     driver: Driver,
     receiver: UnboundedReceiver<Event>,
-    /// An event that was received and not handled yet.
+    /// An event that was received and is not handled yet.
     pub(super) next: Option<Event>,
     pub(super) loads_policy: bool,
     pub(super) has_ended: bool,
@@ -31,7 +31,7 @@ impl DispatchedRequest {
         }
     }
 
-    /// The outcome, if it is there already.
+    /// Returns the outcome if it is already there, without waiting.
     pub(super) fn ready_outcome(&mut self) -> Option<Outcome> {
         match self.next.take().or_else(|| self.receiver.try_recv().ok()) {
             Some(Event::Ended(outcome)) => Some(self.finish(outcome)),
@@ -42,7 +42,7 @@ impl DispatchedRequest {
         }
     }
 
-    /// Waits for the outcome, performing the effect that leads to it.
+    /// Waits for the outcome, and performs the request's effect if it has one.
     pub(super) async fn outcome(&mut self, options: &mut CallOptions<'_>) -> Outcome {
         loop {
             let event = match self.next.take() {
@@ -53,7 +53,8 @@ impl DispatchedRequest {
                 Some(Event::Lead) => options.mode.block_briefly(|| self.driver.shared.group_commit.lead()),
                 Some(Event::Perform(ticket, effect, due)) => {
                     let driver = self.driver.clone();
-                    // A tool's host calls are performed inside its own effect: the depth of the future is unknown, so it is boxed.
+                    // A tool's host calls are performed inside its own effect, so the future is recursive and has to be
+                    // boxed.
                     Box::pin(driver.perform(ticket, effect, due, options)).await;
                 }
                 Some(Event::Ended(outcome)) => return self.finish(outcome),
@@ -79,7 +80,8 @@ impl Drop for DispatchedRequest {
         if self.has_ended || !self.driver.shared.process().is_current() {
             return;
         }
-        // The effect may not have begun, and this request may have been chosen to lead a commit.
+        // The effect may still have to be completed, and this request may have been made leader of a commit: a task
+        // handles the remaining events.
         let receiver = std::mem::replace(&mut self.receiver, unbounded_channel().1);
         let mut rest = DispatchedRequest::new(&self.driver, receiver);
         (rest.next, rest.loads_policy) = (self.next.take(), self.loads_policy);

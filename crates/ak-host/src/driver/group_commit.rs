@@ -1,10 +1,11 @@
 //! Group commit: one caller leads and writes the records of all waiting callers with one sync.
 //!
-//! The kernel and the log have a lock each. While the leader syncs the log, others dispatch, and their records collect in the kernel.
-//! After each sync one of them leads the next, so that no caller serves others for long.
+//! The kernel and the log have a lock each. While the leader syncs the log, other callers dispatch, and their records
+//! collect in the kernel. After each sync one of these callers leads the next one, so that no caller serves others for
+//! long.
 //!
-//! A request is dispatched only after log space was found for all records that may come of it: a full disk refuses new requests, and
-//! admitted ones complete.
+//! A request is dispatched only after log space was allocated for all records that it may cause: on a full disk new
+//! requests are refused, and admitted ones complete.
 
 use std::{
     collections::VecDeque,
@@ -39,23 +40,23 @@ use crate::{
 
 /// A kernel and its log.
 pub(crate) struct GroupCommit {
-    /// Locked before `state` when both are.
+    /// Locked before `state` when a thread takes both locks.
     log: FairMutex<Log>,
     state: FairMutex<State>,
-    /// Whether the log is in memory, so that no sync is awaited.
+    /// Whether the log is in memory, so that no caller waits for a sync.
     in_memory: bool,
-    /// Sessions whose holders are obsolete. The kernel is told before the next request.
+    /// Sessions that the host no longer uses; the kernel is told before it dispatches the next request.
     ended: Mutex<VecDeque<SessionId>>,
-    /// The process that opened it; in any other no lock of it is taken.
+    /// The process that opened the kernel; no other process takes its locks.
     process: ProcessIdentity,
     stop_signal: Arc<StopSignal>,
     pub(crate) snapshots: Snapshotter,
     pub(crate) scrubber: Scrubber,
-    /// Read-locked by those who read the log through handles of their own: closing waits for them.
+    /// Read-locked by threads that read the log through handles of their own; closing waits for them.
     readers: parking_lot::RwLock<()>,
 }
 
-/// How long a commit retries when allocated space turns out to be gone, before the kernel stops.
+/// How long a commit retries when allocated space turns out to be missing, before the kernel stops.
 const FULL_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause between such retries.
 const FULL_PAUSE: Duration = Duration::from_millis(50);
@@ -64,7 +65,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct SnapshotGone;
 
 impl GroupCommit {
-    /// Takes a kernel whose records so far are in `log`; `unsaved` entries are newer than the newest snapshot.
+    /// Takes a kernel whose records so far are in `log`; `unsaved` of these are newer than the newest snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64) -> Arc<GroupCommit> {
         let stopped = log.refusal();
         let unsaved = Unsaved::new(&log, unsaved);
@@ -83,7 +84,8 @@ impl GroupCommit {
         })
     }
 
-    /// Waits until the kernel stops, and returns why. A kernel that was opened stopped never stops.
+    /// Waits until the kernel stops, and returns why. For a kernel that was opened on a damaged or read-only log this
+    /// never returns.
     pub(crate) fn wait_until_stopped(&self) -> Failure {
         self.stop_signal.wait().unwrap_or_else(panicked)
     }
@@ -91,7 +93,7 @@ impl GroupCommit {
     pub(crate) fn state(&self) -> Result<FairGuard<'_, State>, Failure> {
         self.process.check()?;
         self.state.lock().map_err(|poisoned| {
-            // Otherwise the waiters would wait for ever.
+            // Without this the waiters would wait for ever.
             poisoned.into_inner().stop(panicked());
             panicked()
         })
@@ -102,8 +104,9 @@ impl GroupCommit {
         self.log.lock().map_err(|_| panicked())
     }
 
-    /// Reads all kept records: `begin` makes an accumulator from the first `seq`, `take` adds each record, with the snapshot that belongs
-    /// to it. Reading goes page by page beside the writer, and starts again when an erasure or a pruning comes between.
+    /// Reads all kept records: `begin` makes an accumulator from the first `seq`, and `take` adds each record to it,
+    /// with the snapshot of that record if there is one. Records are read page by page beside the writer; when an
+    /// erasure or a pruning intervenes, reading starts again from the beginning.
     pub(crate) fn read<R>(
         &self,
         begin: impl Fn(u64) -> R,
@@ -136,9 +139,9 @@ impl GroupCommit {
         }
     }
 
-    /// Marks a session as ended. Does not block.
+    /// Marks a session as ended, without waiting for the kernel or the log.
     pub(crate) fn end_session(&self, session: SessionId) {
-        // A forked child that drops its copy ends no session of its parent's.
+        // A forked child that drops its copy must not end a session of its parent.
         if self.process.is_current()
             && let Ok(mut ended) = self.ended.lock()
         {
@@ -146,7 +149,7 @@ impl GroupCommit {
         }
     }
 
-    /// Tells the kernel which sessions have ended, as far as there is log space.
+    /// Tells the kernel which sessions have ended, as far as there is log space to record that.
     fn close_sessions(&self, state: &mut State) {
         while state.stopped.is_none()
             && let Some(session) = self.ended.lock().ok().and_then(|ended| ended.front().copied())
@@ -155,7 +158,7 @@ impl GroupCommit {
             if !state.has_space(state.kernel.record_bytes_max(&close())) {
                 return;
             }
-            // A session that is not open has ended already.
+            // This fails for a session that has already ended.
             let _ = state.kernel.dispatch(now, session, Request::Agent(AgentRequest::SessionClose));
             if let Ok(mut ended) = self.ended.lock() {
                 ended.pop_front();
@@ -163,10 +166,11 @@ impl GroupCommit {
         }
     }
 
-    /// Dispatches a request; its events go to `sender` once they are committed.
+    /// Dispatches a request; its events go to `sender` once the records that they depend on are committed.
     ///
     /// # Errors
-    /// LOG_FULL when there is no log space for its records; nothing was done then. Otherwise why the kernel refused it or has stopped.
+    /// LOG_FULL when there is no log space for the request's records; nothing was done then. Otherwise the reason why
+    /// the kernel rejected the request or has stopped.
     pub(crate) fn dispatch(
         &self,
         submission: &Submission<'_>,
@@ -176,11 +180,12 @@ impl GroupCommit {
         let mut state = self.state()?;
         self.close_sessions(&mut state);
         let now = now()?;
-        // An erasure needs space for a snapshot too. Encoding an image of the state outside the lock shows how long that is.
+        // An erasure needs space for a snapshot too. Encoding an image of the state outside the lock gives the
+        // snapshot's length.
         let image = (submission.erases() && !self.in_memory).then(|| state.kernel.image());
         if image.is_none() && state.required_bytes_with(submission)? <= state.space.ordinary {
             let dispatched = state.dispatch(now, submission, sender, mode);
-            // A throttled request may have been recorded.
+            // The kernel may have recorded a throttled request.
             self.commit(state);
             return dispatched;
         }
@@ -204,7 +209,7 @@ impl GroupCommit {
         dispatched
     }
 
-    /// Gives the kernel an input whose log space was found with the request that it belongs to. A stopped kernel takes none.
+    /// Gives the kernel an input whose log space was allocated with its request. A stopped kernel takes no input.
     pub(crate) fn handle_input(&self, input: impl FnOnce(&mut Kernel, Now)) {
         let now = now();
         let Ok(mut state) = self.state() else { return };
@@ -216,25 +221,25 @@ impl GroupCommit {
         self.commit(state);
     }
 
-    /// Puts a step of an effect to the kernel; the answer goes to `answer`. The sender is dropped when no answer will come, because the
-    /// kernel has stopped or the effect is not pending.
+    /// Puts a step of an effect to the kernel, which sends its answer to `answer`. The sender is dropped without an
+    /// answer when the kernel has stopped or the effect is not pending.
     pub(crate) fn step(&self, ticket: Ticket, step: Step, answer: oneshot::Sender<StepAnswer>) {
         let mut unanswered = Some(answer);
         let result = self.put_step(ticket, step, &mut unanswered);
-        // The receiver may be obsolete; else it learns why the effect has to stop.
+        // Tells the effect why it has to stop; sending fails when the effect no longer waits.
         if let (Err(failure), Some(answer)) = (result, unanswered) {
             let _ = answer.send(StepAnswer::Abort(failure));
         }
     }
 
-    /// Puts a step of an effect to the kernel and waits for the answer: an abort when the kernel has stopped.
+    /// Puts a step of an effect to the kernel and waits for the answer; returns an abort when the kernel has stopped.
     pub(crate) async fn ask(&self, ticket: Ticket, step: Step, mode: CallMode) -> StepAnswer {
         let (sender, receiver) = oneshot::channel();
         self.block_briefly(mode, || self.step(ticket, step, sender));
         receiver.await.unwrap_or_else(|_| kernel_stopped())
     }
 
-    /// Runs work that may write to the log, which blocks unless that is in memory.
+    /// Runs work that may write to the log, which blocks unless the log is in memory.
     pub(crate) fn block_briefly<T>(&self, mode: CallMode, work: impl FnOnce() -> T) -> T {
         if self.in_memory { work() } else { mode.block_briefly(work) }
     }
@@ -274,7 +279,8 @@ impl GroupCommit {
         Ok(())
     }
 
-    /// Whether there is log space to record one more throttled caller, beside what is promised.
+    /// Whether the log has space, beside what is promised, to record one more throttled caller. Allocates space if
+    /// necessary.
     pub(crate) fn has_space_to_throttle(&self) -> bool {
         let bytes = |state: &State| state.kernel.throttled_bytes(1);
         if self.state().is_ok_and(|state| state.has_space(bytes(&state))) {
@@ -285,12 +291,14 @@ impl GroupCommit {
         state.ensure_space(&mut log, bytes).is_ok()
     }
 
-    /// Makes all records durable and releases the outputs that depend on them: on this thread, unless another leads already.
+    /// Makes all records durable and releases the outputs that depend on them; does so on this thread, unless another
+    /// thread already leads.
     pub(crate) fn commit(&self, mut state: FairGuard<'_, State>) {
         if state.has_leader {
             return;
         }
-        // A log in memory is appended to under this very lock. Only here the state's lock is taken first, so the log's is only tried.
+        // A log in memory is appended to while the state stays locked. Only here the state is locked before the log, so
+        // the log's lock is only tried.
         if self.in_memory
             && let Some(mut log) = self.log.try_lock()
         {
@@ -305,7 +313,7 @@ impl GroupCommit {
         self.lead();
     }
 
-    /// Writes records and releases outputs until none are left or another caller leads.
+    /// Writes records and releases their outputs until no records are left or another caller leads.
     pub(crate) fn lead(&self) {
         let guard = LeaderGuard(self);
         let Ok(mut log) = self.log() else { return };
@@ -318,8 +326,8 @@ impl GroupCommit {
         }
     }
 
-    /// Writes the records of this moment and releases their outputs. Returns the state, and whether this thread is done: another leads,
-    /// or nothing is left.
+    /// Writes the records that the kernel has at this moment, and releases their outputs. Returns the locked state, and
+    /// whether this thread is done: no records are left, or another caller leads.
     pub(crate) fn write(&self, log: &mut Log) -> Result<(FairGuard<'_, State>, bool), Failure> {
         let mut state = self.state()?;
         let Some((seq, records)) = state.records() else {
@@ -352,14 +360,14 @@ impl GroupCommit {
         if let Ok(mut log) = log {
             log.close();
         }
-        // Readers are refused their next page; after that nobody holds the disk.
+        // Readers get no further page from the closed log; once the lock is free, no thread uses the disk.
         self.scrubber.cancel();
         self.snapshots.cancel();
         drop(self.readers.write());
     }
 }
 
-/// Marks the leading thread. If it panics, everyone who waits is failed.
+/// Guards the leading thread: dropping the guard, as a panic does, stops the kernel and fails all waiting callers.
 struct LeaderGuard<'a>(&'a GroupCommit);
 
 impl Drop for LeaderGuard<'_> {
@@ -371,7 +379,8 @@ impl Drop for LeaderGuard<'_> {
     }
 }
 
-/// Makes records durable. When allocated space is obsolete it retries for [`FULL_PATIENCE`]; nothing is lost until then.
+/// Makes records durable. When the disk lacks the allocated space, this retries for [`FULL_PATIENCE`]; no record is
+/// lost by a retry.
 fn append(log: &mut Log, records: Vec<Record>, needed_bytes: u64) -> Result<(), JournalError> {
     let until = Instant::now() + FULL_PATIENCE;
     let mut written = log.append(records, needed_bytes);

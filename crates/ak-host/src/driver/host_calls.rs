@@ -1,4 +1,4 @@
-//! Calls from running tools to the host.
+//! Handles host calls of running tools.
 
 use ak_kernel::{Price, Ticket, ToolRequest};
 use tokio::sync::mpsc::unbounded_channel;

@@ -1,4 +1,4 @@
-//! Effects on the log itself: checkpoints, proofs and verification.
+//! Performs effects on the log itself: checkpoints, proofs and verification.
 
 use ak_audit::{Checkpoint, SigningKey};
 use ak_json::{Value, object};
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Performs an effect on the log. The log is not locked while anything is replayed.
+/// Performs an effect on the log and returns its result. The log is not locked while its records are replayed.
 pub(crate) fn perform(
     group_commit: &GroupCommit,
     signer: &SigningKey,
@@ -48,7 +48,8 @@ pub(crate) fn perform(
     }
 }
 
-/// Verifies a damaged or read-only log; `None` when the kernel has stopped for another reason.
+/// Verifies a damaged or read-only log and returns the result; `None` when the log is neither, so the kernel has
+/// stopped for another reason.
 pub(crate) fn verify_only(
     group_commit: &GroupCommit,
     signer: &SigningKey,
@@ -67,28 +68,28 @@ pub(crate) fn verify_only(
     }
 }
 
-/// A signed checkpoint of the log as it is now (C2SP note).
+/// Returns a signed checkpoint of the log's current tree head, as a C2SP signed note.
 fn checkpoint(signer: &SigningKey, log: &Log) -> Result<String, Failure> {
     let (size, root) = log.tree_head()?;
     let signed = Checkpoint::new(signer.verifier().name(), size, root).sign(signer);
-    // A signed note is always text.
+    // A signed note is always UTF-8, so nothing is replaced.
     signed.map(|note| String::from_utf8_lossy(&note).into_owned()).map_err(rejected("the checkpoint"))
 }
 
-/// Replays the records of a log, tools included, as far as their bodies are kept.
+/// Replays the records of a log, including tool runs, as far as their bodies are kept.
 fn replay(group_commit: &GroupCommit) -> Result<VerificationSummary, Failure> {
     let begin = |pruned| (pruned, LogVerifier::new(pruned, ToolReplay::Rerun));
     let examined = group_commit.read(begin, |(_, examination), record, snapshot| {
         let body = Some(&*record.body).filter(|body| !body.is_empty());
         let kept = StoredBody { body, subjects: &record.subjects };
-        // A snapshot is as large as the state: it is read only when needed.
+        // A snapshot is as large as the state, so it is read only when needed.
         let snapshot = snapshot.filter(|_| examination.wants_snapshot());
         let snapshot = snapshot.map(|stored| stored.read().ok_or(SnapshotGone)).transpose()?;
         examination.examine(&record.leaf, kept, snapshot.as_ref().map(|bytes| bytes.as_slice()));
         Ok(())
     });
     let (pruned, examination) = match examined {
-        // The bytes on the disk are not those that were written.
+        // The bytes on the disk differ from those that were written.
         Err(failure) if failure.code == Code::LogCorrupt => return VerificationSummary::damaged(failure),
         examined => examined?,
     };

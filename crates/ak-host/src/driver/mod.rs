@@ -1,7 +1,7 @@
-//! The run loop around one kernel: persist, commit, perform, complete.
+//! The run loop around one kernel: dispatch a request, write its records, commit, perform its effect, complete it.
 //!
-//! A call is dispatched on the caller's thread, which also sees that its records become durable. Its effect waits on the runtime of
-//! the process: driven by the caller's thread when that waits for nothing else, else as a task.
+//! The caller's thread dispatches a call and makes its records durable. The effect runs on the runtime of the process:
+//! driven by the caller's thread when that only waits for this call, else as a task.
 
 pub(crate) mod commit_state;
 pub(crate) mod context;
@@ -44,24 +44,24 @@ use crate::{
     storage::log::Log,
 };
 
-/// What the operator configured. No agent can change any of it.
+/// The operator's configuration. No agent can change any of it.
 #[derive(Debug)]
 pub(crate) struct DriverConfig {
-    /// Which server serves which model.
+    /// Maps models to servers.
     pub(crate) routes: Routes,
     pub(crate) net: Net,
     pub(crate) secrets: Secrets,
-    /// Cuts secrets from everything that comes back.
+    /// Removes secrets from every completion.
     pub(crate) redactor: Redactor,
-    /// Performs file effects, and knows the files that no agent may touch.
+    /// Performs file effects, and denies access to protected files.
     pub(crate) files: FileEffects,
-    /// The variables of the environment that tools may list.
+    /// The environment variables that tools may request, with their values.
     pub(crate) env: Vec<(Text, Text)>,
     /// Signs checkpoints of the log.
     pub(crate) checkpoint_key: SigningKey,
 }
 
-/// One kernel with its log and its drivers. Cheap to clone; all clones are the same kernel.
+/// One kernel with its log and its drivers; cheap to clone, and all clones are the same kernel.
 #[derive(Clone)]
 pub struct Driver {
     shared: ProcessOwned<Arc<Shared>>,
@@ -70,7 +70,7 @@ pub struct Driver {
 struct Shared {
     group_commit: Arc<GroupCommit>,
     config: DriverConfig,
-    /// Cancelled when the kernel is closed, and with it every pending effect.
+    /// Cancelled when the kernel is closed, which abandons every pending effect.
     closing: CancellationToken,
 }
 
@@ -82,7 +82,8 @@ impl Drop for Shared {
 }
 
 impl Driver {
-    /// Drives a kernel whose records so far are in `log`; `unsaved` of them are newer than the newest snapshot.
+    /// Creates the driver of a kernel whose records so far are in `log`; `unsaved` of them are newer than the newest
+    /// snapshot.
     pub(crate) fn new(kernel: Kernel, log: Log, unsaved: u64, config: DriverConfig) -> Driver {
         let group_commit = GroupCommit::new(kernel, log, unsaved);
         // The genesis record of a new kernel becomes durable first.
@@ -101,10 +102,10 @@ impl Driver {
         self.call_streaming(session, request, &mut |_| true, &CancellationToken::new())
     }
 
-    /// Makes a request and waits for its outcome; pieces of a streamed answer are handed over as they come.
+    /// Makes a request, waits for its outcome, and calls `on_chunk` with each piece of a streamed answer as it arrives.
     ///
-    /// When `on_chunk` returns false, a stream stops at its next piece. Cancelling `stop` abandons a pending effect: its outcome is unknown
-    /// then.
+    /// When `on_chunk` returns false, the stream stops. Cancelling `stop` abandons a pending effect, whose outcome is
+    /// then unknown.
     pub fn call_streaming(
         &self,
         session: SessionId,
@@ -115,8 +116,9 @@ impl Driver {
         self.call_interruptible(session, authenticated.into(), on_chunk, stop, None)
     }
 
-    /// The same; every [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) it asks `should_continue`. When that returns false, the request is
-    /// cancelled, unless its outcome is there already.
+    /// [`call_streaming`](Self::call_streaming) that calls `should_continue` every
+    /// [`INTERRUPT_POLL_MS`](crate::INTERRUPT_POLL_MS) milliseconds. When that returns false, the request is cancelled,
+    /// unless its outcome is already there.
     pub(crate) fn call_interruptible(
         &self,
         session: SessionId,
@@ -139,8 +141,8 @@ impl Driver {
         call::wait_for_outcome(call.outcome(&mut options), stop, should_continue)
     }
 
-    /// Makes a request without a waiting thread, however long its effect takes. The pieces of a streamed answer go to `pieces`: a full
-    /// channel pauses the stream, a closed one ends it.
+    /// Makes a request without blocking a thread, however long its effect takes. Pieces of a streamed answer go to
+    /// `pieces`: a full channel pauses the stream, a closed channel ends it.
     ///
     /// Cancelling `stop`, or dropping the returned future, cancels the request.
     pub fn call_async(
@@ -178,7 +180,7 @@ impl Driver {
     /// Dispatches a request to the kernel.
     ///
     /// # Errors
-    /// Why the kernel did not take it. AUDIT_VERIFY alone still works on a damaged or read-only log.
+    /// Why the kernel rejected the request. On a damaged or read-only log every request fails but AUDIT_VERIFY.
     fn begin(
         &self,
         session: SessionId,
@@ -197,7 +199,7 @@ impl Driver {
             return Err(failure);
         }
         let loads_policy = matches!(authenticated.request(), Request::Admin(AdminRequest::PolicyLoad { .. }));
-        // The former policy is dropped outside the lock: that takes long for a long policy.
+        // The former policy is kept until the lock is released: dropping a long policy takes long.
         let _former = loads_policy.then(|| self.policy());
         let (sender, receiver) = unbounded_channel();
         let mut call = DispatchedRequest::new(self, receiver);
@@ -209,7 +211,7 @@ impl Driver {
             .block_briefly(mode, || self.shared.group_commit.dispatch(&submission, sender, mode));
         if let Err(failure) = dispatched {
             call.has_ended = true;
-            // AUDIT_VERIFY works on a damaged or read-only log; nothing else does.
+            // Only AUDIT_VERIFY works on a damaged or read-only log.
             let Request::Audit(AuditRequest::Verify { key, anchor }) = authenticated.request() else {
                 return Err(failure);
             };
@@ -228,19 +230,19 @@ impl Driver {
         Ok(call)
     }
 
-    /// Resolves the roots that the policy in force grants.
+    /// Resolves the roots that the policy in force grants, after looking up the protected files again.
     fn resolve_roots(&self) {
         let FileEffects { roots, protected } = &self.shared.config.files;
         protected.rescan();
         roots.resolve_all(|| self.policy());
     }
 
-    /// The policy in force, while the kernel runs.
+    /// The policy in force; `None` in a forked child, or after a thread panicked while it held the kernel.
     fn policy(&self) -> Option<Policy> {
         self.state().ok().map(|state| state.kernel.policy().clone())
     }
 
-    /// Keeps every agent away from one more file, whether it is there or not.
+    /// Protects the file at `path` from every agent, whether it exists or not.
     ///
     /// # Errors
     /// When the file exists and cannot be examined.
@@ -248,18 +250,19 @@ impl Driver {
         self.shared.config.files.protected.add(path)
     }
 
-    /// The files that no agent may touch.
+    /// The protected files, which no agent may access.
     pub(crate) fn protected(&self) -> &Protected {
         &self.shared.config.files.protected
     }
 
-    /// The routes of models as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, `open` (the server failed
-    /// too often and is left alone) or `trying` (one request tests whether it is back).
+    /// The routes of models as a list of objects: `match`, `origin`, `format`, and `circuit`, which is `closed`, `open`
+    /// (requests to the server are suspended, because it failed too often) or `trying` (one request tests whether the
+    /// server works again).
     pub fn models(&self) -> ak_json::Value {
         self.shared.config.routes.to_value()
     }
 
-    /// The price of a model's tokens, if the operator set one.
+    /// The price of a model's tokens; `None` when the operator set none.
     pub(crate) fn price(&self, model: &str) -> Option<Price> {
         self.shared.config.routes.find(model)?.price.clone()
     }
@@ -269,12 +272,12 @@ impl Driver {
         self.handle_input(|kernel, now| kernel.handle_timeout(now));
     }
 
-    /// Opens a session for an agent, if `session` may.
+    /// Opens a session for the agent `name`, if `session` may do so.
     pub(crate) fn open_agent(&self, session: SessionId, name: &str) -> Result<SessionId, Failure> {
         opened(self.call(session, Request::Agent(AgentRequest::SessionOpen { agent: name.into() }))?)
     }
 
-    /// The same within a task of the runtime.
+    /// [`open_agent`](Self::open_agent) within a task of the runtime.
     pub(crate) async fn open_agent_on_task(
         &self,
         session: SessionId,
@@ -291,7 +294,7 @@ impl Driver {
         self.open_agent_on_task(SessionId::GUESTS, GUEST).await
     }
 
-    /// Whether this is the process that opened the kernel, and not a fork of it.
+    /// Whether this process opened the kernel, and is not a fork of the one that did.
     pub(crate) fn is_current(&self) -> bool {
         self.process().is_current()
     }
@@ -300,7 +303,7 @@ impl Driver {
         self.shared.process()
     }
 
-    /// Ends a session whose last holder is obsolete.
+    /// Ends a session that the host no longer uses.
     pub(crate) fn end_session(&self, session: SessionId) {
         self.shared.group_commit.end_session(session);
     }
@@ -312,39 +315,40 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends the kernel: later calls fail, and pending effects are abandoned. In a process that was forked from the kernel's it does
-    /// nothing.
+    /// Stops the kernel: later calls fail, and pending effects are abandoned. In a process that was forked from the
+    /// kernel's it does nothing.
     pub fn close(&self) {
         if !self.shared.process().is_current() {
             return;
         }
-        // Without the snapshot the next start takes longer.
+        // A failed snapshot only makes the next start take longer.
         let _ = self.shared.group_commit.keep_final_snapshot();
         self.shared.group_commit.close();
         self.shared.closing.cancel();
     }
 
-    /// Waits until the kernel stops, and returns why: it was closed (NOT_CONFIGURED), or a write failed and it has to be opened again,
-    /// since it is unknown which of the newest records are on disk. A kernel that could only be verified from the start never stops.
+    /// Waits until the kernel stops, and returns the reason. Either the kernel was closed (NOT_CONFIGURED), or a write
+    /// failed, and the kernel must be opened again because it is unknown which of the newest records are on disk. For a
+    /// kernel that was opened on a damaged or read-only log, which can only be verified, this never returns.
     #[must_use]
     pub fn wait_until_stopped(&self) -> Failure {
         self.shared.group_commit.wait_until_stopped()
     }
 
-    /// Counts a request that was rejected before the kernel saw it, if there is space to record that.
+    /// Counts a request that was rejected before it reached the kernel, if there is log space to record that.
     pub(crate) fn count_throttled(&self, session: Option<SessionId>) {
         if self.shared.group_commit.has_space_to_throttle() {
             self.handle_input(|kernel, now| kernel.throttle(&now, session));
         }
     }
 
-    /// Starts a snapshot of the state in the background. The next start resumes from it.
+    /// Starts a snapshot of the state in the background; the next start resumes from it.
     pub(crate) fn start_snapshot(&self) {
         self.shared.group_commit.snapshots.start();
     }
 
-    /// Completes the effects that were pending when the kernel last stopped: an erasure is finished, the outcome of anything else is
-    /// unknown.
+    /// Completes the effects that were pending when the kernel last stopped: finishes erasures, and completes every
+    /// other effect with an unknown outcome.
     ///
     /// # Errors
     /// When an erasure cannot be finished.
@@ -365,16 +369,16 @@ impl Driver {
         Ok(())
     }
 
-    /// Erases a subject's data: nobody can read it any more.
+    /// Erases a subject's data irrecoverably.
     fn erase(&self, subject: SubjectId, objects: u64, entries: Option<u64>) -> Result<Value, Failure> {
-        // No copy may stay in memory. Freeing a large one takes long, so it happens outside the lock.
+        // No copy may stay in memory. Freeing a large one takes long, so it is freed outside the lock.
         let waste = self.state().map(|mut state| state.kernel.take_waste())?;
         drop(waste);
         self.shared.group_commit.keep_snapshot(Some(subject))?;
         Ok(erasure_outcome(subject, objects, entries))
     }
 
-    /// Everything recorded so far, as [`ak_kernel::Replay`] takes it.
+    /// Returns the kept records, from the oldest to the newest, as [`ak_kernel::Replay`] takes them.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
         let take = |records: &mut Vec<Record>, record, _: Option<&_>| {
             records.push(record);
@@ -389,7 +393,7 @@ impl Driver {
 
     /// Reports a completion to the kernel.
     fn finish(&self, ticket: Ticket, completion: Completion, mode: CallMode) {
-        // A long completion is redacted and digested here, outside the lock.
+        // A long completion is redacted and digested here, outside the kernel's lock.
         mode.block_briefly(|| {
             let ended =
                 PreparedCompletion::from(self.shared.config.redactor.completion(completion)).prepared();

@@ -1,4 +1,4 @@
-//! Performs the effects that the kernel permits, and tells the kernel how they ended.
+//! Performs the effects that the kernel permits, and reports their completions to the kernel.
 
 use std::{pin::pin, time::Instant};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Driver {
-    /// Performs an effect, and tells the kernel how it ended.
+    /// Performs an effect, and reports its completion to the kernel.
     pub(super) async fn perform(
         self,
         ticket: Ticket,
@@ -32,7 +32,7 @@ impl Driver {
                 return self.finish(ticket, completion, options.mode);
             }
         };
-        // The guard completes the effect in every case.
+        // The guard completes the effect even if this future is dropped or panics.
         let guard = EffectGuard { driver: &self, ticket, mode: options.mode };
         let work = runtime.in_context(self.run_effect(runtime, ticket, effect, due, options));
         let done = self.shared.closing.run_until_cancelled(work).await;
@@ -85,7 +85,8 @@ impl Driver {
         }
     }
 
-    /// The context of an effect, which ends with its agent's wall time or its caller's deadline.
+    /// Returns the context of an effect. The effect ends with its agent's wall time or its caller's deadline, whichever
+    /// is earlier.
     fn effect_context<'p, 's: 'p>(
         &'p self,
         ticket: Ticket,
@@ -102,15 +103,15 @@ impl Driver {
         }
     }
 
-    /// Lets the kernel see that an agent's wall time is over.
+    /// Tells the kernel the time if the agent's wall time is over, so that the kernel notices.
     fn tick_if_due(&self, agent_due: Option<Instant>) {
         if agent_due.is_some_and(|due| Instant::now() >= due) {
             self.tick();
         }
     }
 
-    /// Runs blocking work: on the caller's thread if that waits for nothing else, else on a thread of the runtime. The outcome is unknown
-    /// when the work is abandoned or panics.
+    /// Runs blocking work: on the caller's thread if that only waits for this call, else on a thread of the runtime.
+    /// The outcome is unknown when the work is abandoned or panics.
     async fn run_blocking(
         &self,
         runtime: &Runtime,
@@ -135,7 +136,7 @@ impl Driver {
         action: &FileAction,
         follows_links: bool,
     ) -> Completion {
-        // The thread that performs file effects waits for the kernel too.
+        // This thread may block: it performs file effects and waits for the kernel's answers.
         let ask = |step: Step| {
             let answer = self.shared.group_commit.ask(ticket, step, CallMode::Blocking);
             drive(pin!(answer), None).unwrap_or_else(kernel_stopped)
@@ -145,7 +146,7 @@ impl Driver {
 
     fn log_work(&self, work: LogWork) -> Completion {
         let done = match work {
-            // After a failure that reached the log, the kernel has stopped and told everyone who waits.
+            // When a failed erasure has reached the log, the kernel has stopped and failed all waiting callers.
             LogWork::Erase { subject, objects, entries } => self.erase(subject, objects, entries),
             work => log_work::perform(&self.shared.group_commit, &self.shared.config.checkpoint_key, work),
         };
@@ -156,7 +157,7 @@ impl Driver {
     }
 }
 
-/// Completes a pending effect exactly once: as unknown when its future panics or is dropped.
+/// Completes a pending effect exactly once; as unknown when the effect's future panics or is dropped.
 struct EffectGuard<'d> {
     driver: &'d Driver,
     ticket: Ticket,
@@ -173,7 +174,7 @@ impl EffectGuard<'_> {
 
 impl Drop for EffectGuard<'_> {
     fn drop(&mut self) {
-        // A drop may happen anywhere, so it must not yield to the runtime.
+        // A drop may happen on any thread, so it must not use the runtime's `block_in_place`.
         self.driver.finish(self.ticket, Completion::Unknown, CallMode::Blocking);
     }
 }

@@ -1,4 +1,4 @@
-//! Checks in the background the beginning of a journal, which opening left unread.
+//! Checks, in the background, the beginning of a journal, which opening left unread.
 
 use std::{
     sync::{
@@ -13,11 +13,11 @@ use ak_kernel::{Code, Failure};
 
 use crate::driver::group_commit::GroupCommit;
 
-/// Reads the journal's beginning beside the writer. At the first damage the kernel stops, and its journal can only be verified from
-/// then on.
+/// Reads the journal's beginning beside the writer. At the first damage the kernel stops, and from then on its journal
+/// can only be verified.
 pub(crate) struct Scrubber {
     group_commit: Weak<GroupCommit>,
-    /// The first entry that was read when the journal was opened; 0 once all is read.
+    /// The first entry that was read when the journal was opened; 0 once all entries are read or reading has ended.
     unread_below: Mutex<u64>,
     done: Condvar,
     is_cancelled: AtomicBool,
@@ -30,7 +30,7 @@ impl Scrubber {
         Scrubber { group_commit, unread_below, done, is_cancelled, thread }
     }
 
-    /// Starts, if there is anything to read.
+    /// Starts a thread that reads the entries below `unread_below`; does nothing when that is 0.
     pub(crate) fn begin(&self, unread_below: u64) {
         if unread_below == 0 {
             return;
@@ -45,7 +45,7 @@ impl Scrubber {
         let thread = thread::Builder::new().name("ak-scrub".into()).spawn(work);
         match thread {
             Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
-            // Without a thread nobody must wait for it.
+            // Without a thread, no caller may wait for it.
             Err(_) => self.set(0),
         }
     }
@@ -55,7 +55,7 @@ impl Scrubber {
         self.done.notify_all();
     }
 
-    /// Waits until entry `seq` was read.
+    /// Waits until entry `seq` was read or reading has ended.
     pub(crate) fn wait_for(&self, seq: u64) {
         let mut unread_below = self.unread_below.lock().unwrap_or_else(PoisonError::into_inner);
         while seq < *unread_below {
@@ -63,7 +63,7 @@ impl Scrubber {
         }
     }
 
-    /// Cancels it and waits for its thread.
+    /// Cancels reading and waits for its thread.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -73,7 +73,7 @@ impl Scrubber {
 }
 
 impl GroupCommit {
-    /// Starts reading what opening left unread.
+    /// Starts reading the entries that opening left unread.
     pub(crate) fn begin_scrub(&self) {
         self.scrubber.begin(self.log().map_or(0, |log| log.unread_below()));
     }
@@ -95,7 +95,7 @@ impl GroupCommit {
             let read = scrub.read(&disk, &mut |_| !self.scrubber.is_cancelled.load(Ordering::Relaxed))?;
             let Some(read) = read else { return Ok(()) };
             let Ok(mut log) = self.log() else { return Ok(()) };
-            // When segments were dropped meanwhile, the rest is read again.
+            // When segments were dropped meanwhile, this fails, and the rest is read again.
             if log.finish_scrub(read).is_ok() {
                 let refusal = log.refusal();
                 drop(log);

@@ -1,12 +1,15 @@
-//! Snapshots of the kernel's state, made beside the writer.
+//! Makes snapshots of the kernel's state beside the writer.
 //!
-//! 1. Under the kernel's lock: a record says that a snapshot begins; the state is copied, sharing all that is large.
+//! 1. Under the kernel's lock: the beginning of a snapshot is recorded, and the state is copied, sharing all large
+//!    parts.
 //! 2. Without a lock: the copy is encoded and digested.
-//! 3. Under both locks: a record with the digest becomes durable. From here on the log vouches for the snapshot.
+//! 3. Under both locks: a record with the digest becomes durable. From then on the log commits to the snapshot.
 //! 4. Without a lock: the snapshot is sealed and written piece by piece.
-//! 5. Under the log's lock: the vault adopts it, forgets older ones, and erases.
+//! 5. Under the log's lock: the vault adopts the snapshot, forgets older ones, and destroys the keys of an erased
+//!    subject.
 //!
-//! A crash before step 5 leaves the older snapshots; the next opening resumes an interrupted erasure.
+//! After a crash before step 5 the older snapshots are still there, and the next opening resumes an interrupted
+//! erasure.
 
 use std::{
     sync::{
@@ -38,11 +41,11 @@ impl Snapshotter {
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
-        // A thread that panicked left nothing half done: the log tells what there is.
+        // A panic leaves no half-done state behind: the log and the vault say which snapshots exist.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a snapshot in the background, unless one is running.
+    /// Starts a snapshot in the background, unless a background snapshot is running.
     pub(crate) fn start(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
@@ -50,23 +53,23 @@ impl Snapshotter {
         }
         let group_commit = self.group_commit.clone();
         let work = move || {
-            // Without the snapshot the next start takes longer.
+            // A failed snapshot only makes the next start take longer.
             let _ = group_commit.upgrade().map(|group_commit| group_commit.keep_snapshot(None));
         };
         *thread = thread::Builder::new().name("ak-snapshot".into()).spawn(work).ok();
     }
 
-    /// Waits until none is running in the background.
+    /// Waits until no background snapshot is running.
     fn wait(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let _ = thread.map(JoinHandle::join);
     }
 
-    /// Cancels the background snapshot and waits for it.
+    /// Cancels the background snapshot, if there is one, and waits until no snapshot is being made.
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
         self.wait();
-        // An erasure may be making one too.
+        // An erasure may be making a snapshot on its own thread.
         drop(self.lock());
     }
 
@@ -76,8 +79,9 @@ impl Snapshotter {
 }
 
 impl GroupCommit {
-    /// Keeps a snapshot of the state, then erases the subject `erased`, whom the state no longer mentions. If that fails the kernel
-    /// stops; opened again, it resumes the erasure. Other requests go on meanwhile.
+    /// Keeps a snapshot of the state, then erases the subject `erased`, if given, which the state no longer mentions.
+    /// If an erasure fails, the kernel stops, and the next opening resumes the erasure. Other requests continue
+    /// meanwhile.
     ///
     /// # Errors
     /// When the disk fails or is full, or the kernel is stopped.
@@ -94,7 +98,8 @@ impl GroupCommit {
         })
     }
 
-    /// Keeps a snapshot before the kernel ends, if it shortens the next start enough. Waits for one that is running.
+    /// Keeps a final snapshot before the kernel stops, if enough entries are newer than the last one. Waits for a
+    /// background snapshot first.
     ///
     /// # Errors
     /// As for [`keep_snapshot`](Self::keep_snapshot).
@@ -138,7 +143,8 @@ impl GroupCommit {
         removed
     }
 
-    /// Finds log space for the two records of a snapshot; that of an erasure was found with its request.
+    /// Begins a snapshot: allocates log space for its two records, and returns the image of the state. The space for an
+    /// erasure's snapshot was allocated with its request.
     fn begin_snapshot(&self, is_erasure: bool) -> Result<StateImage, Failure> {
         let mut state = self.state()?;
         let records = 2 * Kernel::own_record_bytes_max();
@@ -157,7 +163,7 @@ impl GroupCommit {
         Ok(image)
     }
 
-    /// Records the digest of the snapshot of entry `seq` durably.
+    /// Records the digest of the snapshot that began at entry `seq`, and makes the record durable.
     fn record_snapshot(
         &self,
         log: &mut Log,
@@ -178,7 +184,7 @@ impl GroupCommit {
         let has_leader = state.has_leader;
         drop(state);
         let (mut state, _) = self.write(log)?;
-        // An earlier leader still waits for the log, and leads on.
+        // A leader that began before still waits for the log's lock, and continues to lead.
         state.has_leader = has_leader;
         state.stopped.clone().map_or(Ok(()), Err)
     }

@@ -1,10 +1,10 @@
-//! Tells those who wait for it that a kernel has stopped, and why.
+//! Signals the threads that wait for it that a kernel has stopped, and why.
 
 use std::sync::{Condvar, Mutex};
 
 use ak_kernel::Failure;
 
-/// Set once, when a kernel stops that ran before.
+/// Holds the reason once a running kernel has stopped. A kernel that was opened stopped never sets it.
 #[derive(Default)]
 pub(crate) struct StopSignal {
     reason: Mutex<Option<Failure>>,
@@ -12,7 +12,7 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// Sets the reason, unless there is one already, and wakes everyone who waits.
+    /// Sets the reason, unless it is already set, and wakes all waiting threads.
     pub(crate) fn set(&self, failure: &Failure) {
         if let Ok(mut reason) = self.reason.lock() {
             reason.get_or_insert_with(|| failure.clone());

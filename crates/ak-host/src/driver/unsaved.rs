@@ -1,19 +1,20 @@
-//! Counts what was recorded since the newest snapshot, to tell when another one is due.
+//! Counts the records since the newest snapshot, to decide when the next snapshot is due.
 
 use ak_kernel::Record;
 
 use crate::storage::log::Log;
 
-/// Fewest entries that a snapshot must save the next start from replaying.
+/// Minimum number of entries since the newest snapshot before another one is made.
 pub const SNAPSHOT_ENTRIES: u64 = 10_000;
-/// A snapshot is due once the new records are this fraction (1/N) of the newest one's length, which spreads its cost over them.
+/// A snapshot is due once the new records take 1/N of the bytes of the newest snapshot, which spreads its cost over
+/// them.
 const SNAPSHOT_PART: u64 = 2;
 
-/// What was recorded since the newest snapshot began.
+/// The entries and bytes recorded since the newest snapshot began.
 pub(crate) struct Unsaved {
     entries: u64,
     bytes: u64,
-    /// Bytes of records after which the next one is due. Never, where there is no disk.
+    /// Bytes of records after which the next snapshot is due; `None` for never, when the log is not a journal on disk.
     bytes_due: Option<u64>,
 }
 
@@ -42,7 +43,7 @@ impl Unsaved {
         (self.entries, self.bytes) = (0, 0);
     }
 
-    /// Takes note of the length of the newest snapshot, in bytes.
+    /// Sets when the next snapshot is due, from the length of the newest one in bytes.
     pub(super) fn snapshot_kept(&mut self, bytes: u64) {
         self.bytes_due = self.bytes_due.map(|_| bytes / SNAPSHOT_PART);
     }

@@ -1,16 +1,17 @@
-//! What an effect under way may ask of whoever performs it.
+//! The interface from a running effect to the driver.
 
 use ak_kernel::{Step, StepAnswer};
 
-/// The way from an effect under way back to the kernel and to the caller.
+/// Connects a running effect to the kernel and the caller.
 pub(crate) trait EffectContext: Sync {
-    /// Puts a step to the kernel and waits for its answer: an abort when the kernel has stopped.
+    /// Puts a step to the kernel and waits for its answer; the answer is an abort when the kernel has stopped.
     fn ask(&self, step: Step) -> impl Future<Output = StepAnswer> + Send;
 
-    /// Hands a piece of the answer to the caller; false when the caller wants no more, or its time is over.
+    /// Delivers a piece of the answer to the caller. Returns false when the caller wants no more, or the effect's time
+    /// is over.
     fn deliver(&self, chunk: &str) -> impl Future<Output = bool> + Send;
 
-    /// Does work as long as somebody waits for it; `None` once it is cancelled or its time is over.
+    /// Runs work while the caller waits for it. Returns `None` once the call is cancelled or its time is over.
     fn while_wanted<T: Send>(
         &self,
         work: impl Future<Output = T> + Send,

@@ -1,4 +1,4 @@
-//! HTTP/1.1 over TCP or TLS, to addresses that the kernel has seen and permitted.
+//! Performs HTTP/1.1 calls over TCP or TLS, to addresses that the kernel has permitted.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::{
     secrets::store::{SecretError, Secrets},
 };
 
-/// The default User-Agent: some servers reject requests without one.
+/// The default `User-Agent`, because some servers reject requests without one.
 const USER: &str = concat!("authority-kernel/", env!("CARGO_PKG_VERSION"));
-/// Headers that can make a server encode its answer so that a secret in it is not recognised.
+/// Request headers that can make a server encode its response so that a secret in it is not recognised.
 const TRANSFORMING_HEADERS: [&str; 4] = ["accept-encoding", "if-range", "range", "te"];
-/// Most redirects that are followed.
+/// Maximum number of redirects that a request follows; the next redirect fails the request.
 pub const REDIRECTS_MAX: usize = 10;
 
-/// Headers that belong to the connection: the host sets them itself.
+/// Headers of the connection; only the host sets them.
 const CONNECTION_HEADERS: [&str; 12] = [
     "connection",
     "content-length",
@@ -44,31 +44,31 @@ const CONNECTION_HEADERS: [&str; 12] = [
     "upgrade",
 ];
 
-/// One HTTP request as the gate has permitted it.
+/// One permitted HTTP request.
 pub(crate) struct HttpJob {
-    /// The current request of the chain of redirects.
+    /// The current request in the chain of redirects.
     pub(crate) hop: HttpHop,
     pub(crate) response_bytes_max: u64,
     pub(crate) timeout_ms: u64,
 }
 
-/// What HTTP calls use of the host.
+/// The parts of the host that HTTP calls use.
 pub(crate) struct HttpContext<'a> {
     pub(crate) net: &'a Net,
     pub(crate) secrets: &'a Secrets,
     pub(crate) redactor: &'a Redactor,
 }
 
-/// How much of a request was transferred.
+/// What a request transferred so far.
 #[derive(Clone, Copy, Default)]
 struct Transferred {
-    /// How many requests servers may have acted on, redirects included.
+    /// Number of requests that servers may have acted on, including redirects.
     hops_sent: u64,
-    /// Bytes of the response's body.
+    /// Bytes received of the response's body.
     bytes: u64,
 }
 
-/// The completion of a request that failed.
+/// Returns the completion of a failed request.
 fn failed(error: &HttpError, what: &str, transferred: Transferred) -> Completion {
     let (code, message) = (error.code(), format!("{what}: {error}"));
     let Transferred { hops_sent, bytes } = transferred;
@@ -83,7 +83,7 @@ impl From<SecretError> for HttpError {
     }
 }
 
-/// Performs one request, redirects included.
+/// Performs one request and follows its redirects.
 pub(crate) async fn perform(
     job: HttpJob,
     resources: &HttpContext<'_>,
@@ -110,7 +110,7 @@ async fn send_following_redirects(
 ) -> Result<HttpResponse, HttpError> {
     let HttpContext { net, secrets, redactor } = resources;
     for followed in 0.. {
-        // Before the lookup: a request that must not be sent causes no traffic at all.
+        // The request is built before the name is looked up: a request that must not be sent causes no traffic.
         let (request, holds_secret) = build_request(&job, secrets)?;
         let addresses = net.resolve(&job.hop.url).await?;
         let addresses = match context.ask(Step::Resolved(addresses)).await {
@@ -129,7 +129,7 @@ async fn send_following_redirects(
         }
         match redirect_target(&job, &response, redactor)? {
             None => return read_body(&mut connection, response, job.response_bytes_max, transferred).await,
-            // Before the redirect is decided and charged.
+            // Stop before the kernel decides on and charges one redirect too many.
             Some(_) if followed == REDIRECTS_MAX => break,
             Some((method, url)) => {
                 job.hop = match context.ask(Step::Redirect { method, url }).await {
@@ -147,7 +147,7 @@ async fn send_following_redirects(
     Err(HttpError::TooManyRedirects(REDIRECTS_MAX))
 }
 
-/// Where a redirect leads, and with which method (RFC 9110 §15.4).
+/// Returns method and URL of a redirect (RFC 9110 §15.4); `None` when the response is not a redirect.
 fn redirect_target(
     job: &HttpJob,
     response: &Response<Incoming>,
@@ -163,7 +163,7 @@ fn redirect_target(
     let wrong =
         |reason: String| HttpError::BadResponse(format!("the redirect's location is wrong: {reason}"));
     let location = std::str::from_utf8(location.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    // The location is recorded, and shown to approvers.
+    // The location is recorded, and shown to approvers, so it must not hold a secret.
     if redactor.holds_value(location) {
         return Err(wrong("it holds a secret".into()));
     }
@@ -173,14 +173,14 @@ fn redirect_target(
     Ok(Some((method, Text::from(target.as_str()))))
 }
 
-/// Whether the body is encoded or partial, so that a secret in it could not be recognised.
+/// Whether the response's body is encoded or partial, so that a secret in it could not be recognised.
 fn is_transformed(response: &Response<Incoming>) -> bool {
     let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     response.status() == StatusCode::PARTIAL_CONTENT
         || response.headers().get_all(CONTENT_ENCODING).iter().any(|value| !is_plain(value))
 }
 
-/// Builds the request with secrets substituted, and says whether there are any. Headers of the connection are the host's to set.
+/// Builds the request with its secrets substituted. Returns it, and whether it holds secrets.
 fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes>>, bool), HttpError> {
     let hop = &job.hop;
     let filled = secrets.substitute(&hop.url, &hop.headers, hop.body.as_deref())?;
@@ -192,13 +192,13 @@ fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes
     }
     let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
     let request = new_request(&hop.method, &hop.url, headers, filled.body.as_deref().unwrap_or_default());
-    // What is wrong with a header is told without its value.
+    // The error does not contain the header's value, which may be a secret.
     let request = request
         .map_err(|(what, name)| HttpError::Request(format!("{what} {name:?} may not stand in a request")));
     Ok((request?, holds_secret))
 }
 
-/// Builds a request; the error names the kind of the invalid part and the part.
+/// Builds a request. The error gives the kind and the name of the invalid part.
 pub(crate) fn new_request<'h>(
     method: &str,
     url: &CanonicalUrl,
@@ -230,7 +230,7 @@ fn is_one_of(name: &str, list: &[&str]) -> bool {
     list.iter().any(|item| name.eq_ignore_ascii_case(item))
 }
 
-/// Reads the body, at most `bytes_max` bytes of it.
+/// Reads the body of a response; fails with [`HttpError::TooLong`] above `bytes_max` bytes.
 async fn read_body(
     connection: &mut HttpConnection,
     response: Response<Incoming>,

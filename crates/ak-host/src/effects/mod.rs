@@ -1,4 +1,4 @@
-//! The effects that the kernel permits, performed: HTTP calls, model calls and runs of tools. Files are performed by `fs`.
+//! Performs the effects that the kernel permits: HTTP calls, model calls and tool runs. `fs` performs file effects.
 
 pub(crate) mod context;
 pub(crate) mod http;

@@ -1,4 +1,4 @@
-//! Runs tools slice by slice. A tool's host call goes through the kernel like any request while the tool waits.
+//! Runs tools slice by slice. A host call of a tool passes through the kernel like any request, while the tool waits.
 
 use std::{
     pin::Pin,
@@ -15,26 +15,27 @@ use crate::{
     runtime::{Runtime, WorkKind, yield_once},
 };
 
-/// Longest run of a tool, in milliseconds, what it waits for included. A manifest's `wall_ms` can only lower it.
+/// Maximum duration of a tool run, in milliseconds, including the time of its host calls. `wall_ms` of a manifest can
+/// only lower it.
 pub const TOOL_WALL_MS_MAX: u64 = 300_000;
 
-/// One call of a tool as the gate has permitted it.
+/// One permitted run of a tool.
 pub(crate) struct ToolJob {
     pub(crate) tool: Tool,
     pub(crate) env: Vec<(Text, Text)>,
     pub(crate) input: Value,
     pub(crate) limits: RunLimits,
-    /// When the wall time of its agent ends.
+    /// When the wall time of the tool's agent ends; `None` without a limit.
     pub(crate) agent_due: Option<Instant>,
 }
 
-/// How long a tool may run.
+/// The deadlines of a tool run.
 struct TimeLeft {
     stop: CancellationToken,
     mode: CallMode,
     wall_ms: u64,
     own_due: Instant,
-    /// The deadline of the calling tool, if a tool called it.
+    /// The deadline of the tool that called this one; `None` when a session called it.
     callers_due: Option<Instant>,
     agent_due: Option<Instant>,
 }
@@ -45,7 +46,7 @@ impl TimeLeft {
         self.callers_due.into_iter().chain(self.agent_due).fold(self.own_due, Instant::min)
     }
 
-    /// Why the tool has to be stopped, if it has.
+    /// Returns why the tool has to be stopped; `None` while it may run.
     fn over(&self) -> Option<(Code, String)> {
         let now = Instant::now();
         if self.stop.is_cancelled() {
@@ -62,24 +63,24 @@ impl TimeLeft {
     }
 }
 
-/// The result of one slice and the run; `None` when it panicked.
+/// The run after one slice, with the result of the slice; `None` when it panicked.
 type Sliced = Option<(ToolRun, ToolStep)>;
 
-/// How a call from a tool to the host ends.
+/// The future of a host call; its output is the call's outcome, or why the call was not dispatched.
 pub(crate) type HostCallFuture<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send + 'a>>;
 
-/// What a running tool needs of the kernel's driver.
+/// The part of the kernel's driver that a running tool uses.
 pub(crate) trait HostCalls: Sync {
-    /// What the tokens of a model cost, where the operator says.
+    /// Returns the price of a model's tokens; `None` when the operator set none.
     fn price(&self, model: &str) -> Option<Price>;
 
-    /// Tells the kernel the time, so that it sees that an agent's is over.
+    /// Tells the kernel the time, so that it notices that an agent's wall time is over.
     fn tick(&self);
 
-    /// Puts what a running tool asks for to the kernel, and performs what comes of it.
+    /// Dispatches a host call of a running tool to the kernel, and performs its effect.
     ///
     /// # Errors
-    /// LOG_FULL, or why the kernel is stopped: nothing was asked then.
+    /// LOG_FULL, RATE_LIMIT, or why the kernel is stopped; the call was not dispatched then.
     fn call<'a>(
         &'a self,
         ticket: Ticket,
@@ -88,7 +89,7 @@ pub(crate) trait HostCalls: Sync {
     ) -> HostCallFuture<'a>;
 }
 
-/// Runs a tool until it ends, its time is over, or nobody waits for it any more.
+/// Runs a tool until it ends, a deadline passes, or the caller no longer waits.
 pub(crate) async fn run(
     runtime: &Runtime,
     ticket: Ticket,
@@ -121,7 +122,7 @@ pub(crate) async fn run(
             ToolStep::Yields => {}
             ToolStep::Asks(request) => match host_call(calls, ticket, request, &time).await {
                 Ok(Some(outcome)) => run.reply(&outcome),
-                // Its time is over: the next check says why.
+                // A deadline passed: the check at the top of the loop says which.
                 Ok(None) => {}
                 Err(failure) => return run.give_up(failure.code, &failure.message),
             },
@@ -130,7 +131,8 @@ pub(crate) async fn run(
     }
 }
 
-/// Makes one host call. A tool above its agent's rate waits; `None` when its time ends meanwhile.
+/// Makes one host call. A tool above its agent's rate waits until it may call; returns `None` when a deadline passes
+/// meanwhile.
 ///
 /// # Errors
 /// As for [`HostCalls::call`].
@@ -142,7 +144,7 @@ async fn host_call(
 ) -> Result<Option<Outcome>, Failure> {
     let request = request.priced(|model| calls.price(model));
     loop {
-        // A tool does not read a streamed answer.
+        // A tool does not read streamed answers.
         let stop = time.stop.clone();
         let options =
             CallOptions { chunks: ChunkSink::Discard, stop, due: Some(time.due()), mode: time.mode };
@@ -160,7 +162,7 @@ async fn host_call(
     }
 }
 
-/// Runs a tool for one slice, then yields.
+/// Runs one slice of a tool, then yields to other tasks.
 async fn slice(runtime: &Runtime, mut run: ToolRun, mode: CallMode) -> Sliced {
     match mode {
         CallMode::Blocking | CallMode::Polling => {

@@ -7,10 +7,10 @@ use rustix::io::Errno;
 
 use crate::fs::preserve::PreserveError;
 
-/// Most symbolic links that are followed from one path, as on Linux.
+/// Maximum number of symbolic links that one path is followed through; the limit of Linux.
 pub(crate) const LINKS_MAX: usize = 40;
 
-/// Why a file effect did not happen.
+/// Why a file effect failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     #[error("{0}")]
@@ -56,7 +56,7 @@ impl From<Errno> for FileError {
 }
 
 impl FileError {
-    /// Whether it only says that nothing can be reached at the path: nothing stands there, or it is not an agent's.
+    /// Whether the error only means that agents cannot reach a file at the path: none exists, or access is denied.
     pub(crate) fn is_out_of_reach(&self) -> bool {
         match self {
             Self::System(error) => matches!(

@@ -1,4 +1,5 @@
-//! Finds paths by a pattern. Every directory below the first is asked for before it is entered; no link is followed.
+//! Finds paths by a pattern. The kernel decides on every directory below the first one before the search enters it. No
+//! link is followed.
 
 use std::collections::BTreeSet;
 
@@ -8,22 +9,22 @@ use glob::{MatchOptions, Pattern};
 
 use crate::fs::{FileEffects, error::FileError};
 
-/// Most directories that one glob enters.
+/// Maximum number of directories that one search enters; a larger search fails.
 const GLOB_DIRECTORIES_MAX: usize = 1_000;
-/// Most directories and paths that one glob examines.
+/// Maximum number of names that one search examines; a larger search fails.
 const GLOB_VISITED_MAX: usize = 200_000;
 
-/// As a shell matches names: `*` and `?` stand for no leading dot.
+/// The matching rules of a shell: `*` and `?` do not match a leading dot.
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
 /// One component of a pattern.
 enum Component {
-    /// A name as it stands.
+    /// A literal name.
     Literal(String),
-    /// A pattern over one name.
+    /// A pattern for one name.
     Names(Pattern),
-    /// `**`: any number of directories; at the end everything in them.
+    /// `**`: any number of directories; at the end of the pattern, everything in them.
     Deep,
 }
 
@@ -43,7 +44,7 @@ impl Component {
     }
 }
 
-/// One search.
+/// One search, with its progress.
 pub(super) struct Search<'s> {
     pub(super) effects: &'s FileEffects,
     pub(super) root: &'s str,
@@ -65,10 +66,11 @@ impl<'s> Search<'s> {
         Search { effects, root, ask, matches_max, entered: 0, visited: 0, found: BTreeSet::new() }
     }
 
-    /// The paths beneath a directory that match, ascending.
+    /// Returns the matching paths beneath a directory, in ascending order, at most `matches_max`.
     ///
     /// # Errors
-    /// When the pattern is none, the directory cannot be listed, or the search takes too long.
+    /// When the pattern is invalid, the directory cannot be listed, the kernel aborts the search, or the search exceeds
+    /// a limit.
     pub(super) fn run(mut self, directory: &str, pattern: &str) -> Result<Completion, FileError> {
         let components = pattern.split('/').map(Component::parse).collect::<Result<Vec<_>, _>>()?;
         self.search(directory, &components)?;
@@ -93,7 +95,7 @@ impl<'s> Search<'s> {
                 Ok(())
             }
             Component::Deep => {
-                // No directory at all.
+                // `**` also matches no directory.
                 self.search(directory, rest)?;
                 for (name, kind) in self.list(directory)? {
                     if name.starts_with('.') {
@@ -112,7 +114,7 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Takes a path whose name matched: at the end of the pattern it is found, else the search goes on in it.
+    /// Handles a path whose name matched: adds it at the end of the pattern, else searches in it if it is a directory.
     fn take(&mut self, path: String, kind: &str, rest: &[Component]) -> Result<(), FileError> {
         if rest.is_empty() {
             return self.add(&path, kind);
@@ -124,14 +126,14 @@ impl<'s> Search<'s> {
     }
 
     fn add(&mut self, path: &str, kind: &str) -> Result<(), FileError> {
-        // What a link leads to is not found by the link's name.
+        // Links are not followed, so a link is not a match.
         if kind != "link" && self.found.len() < self.matches_max {
             self.found.insert(path.to_owned());
         }
         Ok(())
     }
 
-    /// Whether a directory may be entered.
+    /// Asks the kernel whether the search may enter a directory.
     fn enter(&mut self, path: &str) -> Result<bool, FileError> {
         self.entered += 1;
         if self.entered > GLOB_DIRECTORIES_MAX {
@@ -154,7 +156,7 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// The kind of what stands at a path; none where nothing does, or it is out of reach.
+    /// Returns the kind of the file at a path; `None` when there is none or agents cannot reach it.
     fn kind(&mut self, path: &str) -> Result<Option<String>, FileError> {
         match self.effects.attempt(self.root, path, &FileAction::Stat, false) {
             Ok(Completion::Value(told)) => Ok(told.get("kind").and_then(Value::as_str).map(str::to_owned)),
@@ -164,7 +166,8 @@ impl<'s> Search<'s> {
         }
     }
 
-    /// Names and kinds in a directory. One that vanished, or that is out of reach, is empty.
+    /// Returns names and kinds of the files in a directory. Except for the first directory of the search, one that
+    /// vanished or that agents cannot reach counts as empty.
     fn list(&mut self, directory: &str) -> Result<Vec<(String, String)>, FileError> {
         let listed = match self.effects.attempt(self.root, directory, &FileAction::List, false) {
             Ok(Completion::Value(listed)) => listed,
@@ -176,7 +179,7 @@ impl<'s> Search<'s> {
         for entry in listed.get("entries").and_then(Value::as_array).into_iter().flat_map(|all| all.iter()) {
             self.visit()?;
             let member = |name| entry.get(name).and_then(Value::as_str).map(str::to_owned);
-            // A name that is not UTF-8 cannot be asked for.
+            // No request can name a file whose name is not UTF-8.
             if let (Some(name), Some(kind), None) = (member("name"), member("kind"), entry.get("utf8")) {
                 names.push((name, kind));
             }

@@ -1,8 +1,8 @@
-//! Symbolic links that a permit follows: where one leads, as a path beneath the granted root.
+//! Resolves symbolic links that a permit follows to paths beneath the granted root.
 
 use crate::fs::error::FileError;
 
-/// The names on the way from the root to a path.
+/// Returns the names from the root down to a path; fails if the path is not beneath the root.
 pub(super) fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, FileError> {
     let beneath = path.strip_prefix(root.trim_end_matches('/')).ok_or(FileError::OutsideRoot)?;
     if !(beneath.is_empty() || beneath.starts_with('/')) {
@@ -11,10 +11,11 @@ pub(super) fn components<'p>(root: &str, path: &'p str) -> Result<Vec<&'p str>, 
     Ok(beneath.split('/').filter(|component| !component.is_empty()).collect())
 }
 
-/// The path behind a link that stands in the directory `before` beneath the root: the link's own text, then `after`.
+/// Returns the path behind a link in the directory `before` beneath the root: the link's target, then `after`.
 ///
 /// # Errors
-/// When it leads out of the root, or its text holds `..` after a name: where that leads depends on what the name is.
+/// When the target is outside the root, or contains `..` after a name: the meaning of that depends on whether the name
+/// is a link.
 pub(super) fn link_target(
     root: &str,
     resolved: &str,

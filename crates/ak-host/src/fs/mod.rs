@@ -1,7 +1,7 @@
-//! File effects, performed beneath the root that the gate granted.
+//! Performs file effects beneath the root that the gate granted.
 //!
-//! A path is resolved from the root's descriptor, through no symbolic link and on the root's own mount. Canonical paths hold no `..`.
-//! So the file that is opened is the one that was checked, whatever is renamed meanwhile.
+//! A path is resolved from the root's descriptor, through no symbolic link, and on the root's own mount. Canonical
+//! paths contain no `..`. So the opened file is the checked file, even if other processes rename files meanwhile.
 
 pub(crate) mod error;
 pub(crate) mod glob;
@@ -34,7 +34,7 @@ use crate::{
     temp_file::is_temp_name,
 };
 
-/// Performs file effects.
+/// Performs file effects on unprotected files beneath granted roots.
 #[derive(Debug, Default)]
 pub(crate) struct FileEffects {
     pub(crate) protected: Protected,
@@ -42,8 +42,8 @@ pub(crate) struct FileEffects {
 }
 
 impl FileEffects {
-    /// Performs one file effect. `ask` judges each other path that it comes to: one that a link leads to, if links are followed, a
-    /// directory that is searched, or made.
+    /// Performs one file effect. `ask` asks the kernel about each other path that the effect reaches: the target of a
+    /// followed link, a searched directory, or a created parent directory.
     pub(crate) fn perform(
         &self,
         root: &str,
@@ -100,7 +100,7 @@ impl FileEffects {
         failed(path, &FileError::TooManyLinks)
     }
 
-    /// Creates a directory with those above it that are missing, each asked for first.
+    /// Creates a directory with its missing parents. The kernel decides on each parent before it is created.
     fn make_directories(
         &self,
         root: &str,
@@ -128,7 +128,7 @@ impl FileEffects {
             }
             match self.attempt(root, &at, &FileAction::MakeDirectory { parents: false }, false) {
                 Ok(_) => {}
-                // Another was faster; whether it is a directory shows with what is made in it.
+                // Another process created it. If it is not a directory, creating the next one in it fails.
                 Err(FileError::System(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -136,12 +136,12 @@ impl FileEffects {
         Ok(Completion::Done)
     }
 
-    /// Renames a file. Directories are refused.
+    /// Renames a file; fails for a directory.
     fn rename(&self, old: (&str, &str), new: (&str, &str)) -> Result<Completion, FileError> {
         self.with_target(old.0, old.1, |old| self.with_target(new.0, new.1, |new| old.rename_to(new)))
     }
 
-    /// Resolves the first symbolic link of a path; returns an absolute path without `.` and `..`.
+    /// Resolves the first symbolic link of a path, and returns an absolute path without `.` and `..`.
     fn next_target(&self, root: &str, path: &str, action: &FileAction) -> Result<String, FileError> {
         let components = components(root, path)?;
         let resolved = self.roots.find(root)?;
@@ -172,7 +172,8 @@ impl FileEffects {
         Err(FileError::Link)
     }
 
-    /// Performs the effect on one path, unless it contains a link. With `follows` a link at its end is not the target either.
+    /// Performs the effect on one path; fails with [`FileError::Link`] if the path contains a link. A link as the last
+    /// component can be the target, unless `follows`.
     fn attempt(
         &self,
         root: &str,
@@ -188,12 +189,12 @@ impl FileEffects {
             FileAction::Delete => target.delete(),
             FileAction::Append { data } => target.append(data),
             FileAction::MakeDirectory { .. } => target.make_directory(),
-            // These come to more than one path.
+            // These effects concern more than one path, so they do not come here.
             FileAction::Rename { .. } | FileAction::Glob { .. } => Err(FileError::OutsideRoot),
         })
     }
 
-    /// Opens the directory of a path, and acts on its last name unless that is protected.
+    /// Opens the parent directory of a path, and calls `act` on its last name, unless that is protected.
     fn with_target<T>(
         &self,
         root: &str,
@@ -216,7 +217,7 @@ impl FileEffects {
         {
             return Err(FileError::Protected);
         }
-        // What processes hold, such as the keys of this one, shows on procfs in directories named by numbers.
+        // procfs shows the data of processes, such as this process's keys, in directories with numeric names.
         let is_process = |component: &str| component.bytes().all(|byte| byte.is_ascii_digit());
         let mut names =
             root.split('/').filter(|component| !component.is_empty()).chain(components).chain([name]);

@@ -1,7 +1,7 @@
 //! Copies the metadata of a file to its replacement: owner, group, mode, access list and other extended attributes.
 //!
-//! The replacement is created readable by its owner alone and gets its metadata before its name, so that at no moment anybody can read
-//! it who could not read the old one.
+//! The replacement is created readable by its owner alone, and gets its metadata before its final name. So at no moment
+//! can it be read by a user who could not read the old file.
 
 use std::{
     fs::File,
@@ -17,13 +17,15 @@ use rustix::{
     io::Errno,
 };
 
-/// Longest value of an extended attribute, and longest list of their names, in bytes (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
+/// Maximum length of the value of an extended attribute, and of a list of attribute names, in bytes (`XATTR_SIZE_MAX`,
+/// `XATTR_LIST_MAX`).
 const XATTR_BYTES_MAX: usize = 64 << 10;
-/// Attributes that do not outlive a change of content on Linux either: capabilities, and what was measured of the old bytes.
+/// Attributes that are bound to the old content, and that Linux also drops or recomputes on a write: capabilities and
+/// measurements.
 const BOUND_TO_CONTENT: [&str; 3] = ["security.capability", "security.ima", "security.evm"];
-/// The kinds of attributes that xattr(7) knows. Others are the file system's own.
+/// The namespaces of attributes in xattr(7). Others belong to the file system.
 const KINDS: [&str; 4] = ["user.", "security.", "trusted.", "system."];
-/// Who may do what, and the sticky bit. Set-user-ID and set-group-ID are dropped, as by every write.
+/// The permission bits and the sticky bit. Set-user-ID and set-group-ID are dropped, as by every write.
 const MODE_PRESERVED: u32 = 0o1777;
 
 /// Why the metadata of a file cannot be copied to its replacement.
@@ -41,10 +43,10 @@ pub(crate) enum PreserveError {
     Mode(io::Error),
 }
 
-/// Gives `new` the owner, group, mode and extended attributes of `old`, whose state is `stat`.
+/// Gives `new` the owner, group, mode and extended attributes of `old`, whose stat is `stat`.
 ///
 /// # Errors
-/// When one of them cannot be kept. What the process may not see, it cannot keep: `trusted.*`, where it has no
+/// When one of them cannot be kept. Attributes that the process cannot see are not copied: `trusted.*`, if it lacks
 /// `CAP_SYS_ADMIN`.
 pub(crate) fn preserve_metadata(old: BorrowedFd<'_>, stat: &Stat, new: &File) -> Result<(), PreserveError> {
     copy_owner(stat, new)?;
@@ -52,13 +54,13 @@ pub(crate) fn preserve_metadata(old: BorrowedFd<'_>, stat: &Stat, new: &File) ->
     drop_inherited(&names, new)?;
     for name in names.iter().filter(|name| !BOUND_TO_CONTENT.contains(&name.as_str())) {
         let kept = copy_attribute(old, new, name);
-        // A file system shows some of its own that nobody can set.
+        // A file system may show attributes of its own that cannot be set.
         let is_known = KINDS.iter().any(|kind| name.starts_with(kind));
         kept.or_else(|error| if is_known { Err(error) } else { Ok(()) })
             .map_err(|error| PreserveError::Attribute(name.clone(), error))?;
     }
-    // Last: until now its owner alone may read it, but for those whom the old access list names. Where there is such a list
-    // the mode's group bits are its mask.
+    // The mode comes last: until now only the owner can read the file, and those whom the old access list names. With
+    // an access list, the group bits of the mode are the list's mask.
     fchmod(new, Mode::from_raw_mode(stat.st_mode & MODE_PRESERVED))
         .map_err(|errno| PreserveError::Mode(errno.into()))
 }
@@ -73,8 +75,8 @@ fn copy_owner(stat: &Stat, new: &File) -> Result<(), PreserveError> {
         .map_err(|errno| PreserveError::Owner(uid, gid, errno.into()))
 }
 
-/// Removes access lists that the new file inherited from its directory and the old one lacks. Labels of security modules stay: every
-/// file has one.
+/// Removes access lists that the new file inherited from its directory and the old file lacks. Labels of security
+/// modules stay, since every file has one.
 fn drop_inherited(kept: &[String], new: &File) -> Result<(), PreserveError> {
     let inherited = names(new.as_fd()).map_err(PreserveError::Attributes)?;
     for name in inherited.iter().filter(|name| name.starts_with("system.") && !kept.contains(name)) {
@@ -88,14 +90,14 @@ fn drop_inherited(kept: &[String], new: &File) -> Result<(), PreserveError> {
 
 fn copy_attribute(old: BorrowedFd<'_>, new: &File, name: &str) -> io::Result<()> {
     let Some(value) = value_of(old, name)? else { return Ok(()) };
-    // An attribute that is equal already needs no permission to set it.
+    // Setting an attribute needs a permission; an attribute that is already equal needs none.
     if value_of(new.as_fd(), name).ok().flatten().as_ref() == Some(&value) {
         return Ok(());
     }
     Ok(fsetxattr(new, name, &value, XattrFlags::empty())?)
 }
 
-/// The value of an attribute; none where it is gone.
+/// Returns the value of an attribute; `None` when it does not exist.
 fn value_of(file: BorrowedFd<'_>, name: &str) -> io::Result<Option<Vec<u8>>> {
     let mut value = vec![0; XATTR_BYTES_MAX];
     match fgetxattr(file, name, value.as_mut_slice()) {
@@ -108,7 +110,7 @@ fn value_of(file: BorrowedFd<'_>, name: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// The names of a file's attributes. A file system without attributes has none.
+/// Returns the names of a file's attributes; none on a file system without attributes.
 fn names(file: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     let mut list = vec![0_u8; XATTR_BYTES_MAX];
     let length = match flistxattr(file, list.as_mut_slice()) {

@@ -1,6 +1,7 @@
-//! Files that no agent may touch: state, keys, policies, the operator's settings.
+//! Files that no agent may access: state, keys, policies, and the operator's settings.
 //!
-//! They are known by device and inode, so that no other name leads to one; and by path, so that a replacement is protected too.
+//! They are identified by device and inode, so that no other name leads to one, and by path, so that a replacement is
+//! protected too.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,13 +19,14 @@ use rustix::{
     io::Errno,
 };
 
-/// Most entries that are examined beneath a protected directory.
+/// Maximum number of entries that are examined beneath a protected directory; with more, a file with several links
+/// counts as protected.
 pub const PROTECTED_ENTRIES_MAX: usize = 100_000;
 
-/// Device and inode.
+/// Device and inode number.
 type FileId = (u64, u64);
 
-/// Files and directories that no agent may touch. It can grow while it is in use, and never shrinks.
+/// Files and directories that no agent may access. The set can grow while it is in use, and never shrinks.
 #[derive(Debug, Default)]
 pub(crate) struct Protected {
     entries: RwLock<Vec<Entry>>,
@@ -33,27 +35,28 @@ pub(crate) struct Protected {
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    /// What the path led to when it was protected, held open: it stays protected wherever it is moved, and no other file gets its inode.
+    /// The files to which the path led when it was protected, held open: they stay protected wherever they are moved,
+    /// and no other file gets their inode numbers.
     open_files: Vec<(FileId, OwnedFd)>,
-    /// The directories beneath it at the last scan: another mount may lead to them.
+    /// The directories beneath the path at the last scan, since another mount may lead to them.
     beneath: Vec<FileId>,
 }
 
-/// A snapshot of what is protected.
+/// The protected files at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct ProtectedPaths {
     ids: Vec<FileId>,
     /// All protected paths.
     paths: Vec<PathBuf>,
-    /// Directory and name of each protected path.
+    /// Parent directory and name of each protected path.
     names: Vec<(FileId, OsString)>,
 }
 
 impl Protected {
-    /// Protects these paths, and everything beneath those that are directories.
+    /// Protects `paths`, and everything beneath the directories among them.
     ///
     /// # Errors
-    /// When an existing one cannot be examined.
+    /// When an existing file cannot be examined.
     pub(crate) fn new(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Protected> {
         let protected = Protected::default();
         paths.into_iter().try_for_each(|path| protected.add(&path))?;
@@ -71,7 +74,7 @@ impl Protected {
         let mut entries = self.entries.write().map_err(died)?;
         match entries.iter_mut().find(|entry| entry.path == path) {
             Some(entry) => {
-                // A file without a name needs no protection: nobody can reach it.
+                // A file without a name needs no protection: no path leads to it.
                 entry.open_files.retain(|(_, file)| fstat(file).is_ok_and(|stat| stat.st_nlink > 0));
                 now.retain(|(node, _)| entry.open_files.iter().all(|(known, _)| known != node));
                 entry.open_files.extend(now);
@@ -81,7 +84,7 @@ impl Protected {
         Ok(())
     }
 
-    /// Scans for directories beneath protected ones, as far as this process may read.
+    /// Scans for directories beneath the protected ones, as far as this process may read them.
     pub(crate) fn rescan(&self) {
         let Ok(paths) = self
             .entries
@@ -92,7 +95,7 @@ impl Protected {
         };
         for path in paths {
             let mut beneath = Vec::new();
-            // What was found before an error is protected all the same.
+            // Directories found before an error are protected nevertheless.
             let _ = walk(&path, None, &mut |stat| {
                 if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                     beneath.push(file_id(stat));
@@ -107,7 +110,7 @@ impl Protected {
         }
     }
 
-    /// A snapshot of what is protected now.
+    /// Returns the files that are protected at this moment.
     ///
     /// # Errors
     /// When a protected path cannot be examined.
@@ -129,7 +132,7 @@ impl Protected {
     }
 }
 
-/// Opens what a path leads to, and the link that it may be itself.
+/// Opens the file to which a path leads, and the link itself if the path is one.
 fn open_at(path: &Path) -> io::Result<Vec<(FileId, OwnedFd)>> {
     let mut open_files = Vec::new();
     for flags in [OFlags::PATH | OFlags::CLOEXEC, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW] {
@@ -147,8 +150,8 @@ fn open_at(path: &Path) -> io::Result<Vec<(FileId, OwnedFd)>> {
     Ok(open_files)
 }
 
-/// Walks the entries beneath a directory, on `device` only if one is given, until `found` returns true; returns whether it did. A path
-/// that is not a directory, or that this process may not read, has none.
+/// Walks the entries beneath a directory, only on `device` if one is given, until `found` returns true; returns whether
+/// it did. A path that is not a directory, or that this process may not read, has no entries.
 ///
 /// # Errors
 /// When there are more than [`PROTECTED_ENTRIES_MAX`] entries, or the disk fails.
@@ -182,7 +185,7 @@ fn walk_some(
                 return Err(io::Error::other("there is too much beneath a protected directory"));
             }
             let path = entry?.path();
-            // An entry that is gone meanwhile is skipped.
+            // An entry that has vanished, or is inaccessible, is skipped.
             let stat = match lstat(&path) {
                 Err(Errno::NOENT | Errno::ACCESS) => continue,
                 stat => stat?,
@@ -199,7 +202,7 @@ fn walk_some(
     Ok(false)
 }
 
-/// The ids of what a path leads to, and of the link that it may be itself.
+/// Returns the ids of the file to which a path leads, and of the link itself if the path is one.
 fn file_ids_at(path: &Path) -> io::Result<impl Iterator<Item = FileId> + use<>> {
     Ok(file_id_at(stat(path))?.into_iter().chain(file_id_at(lstat(path))?))
 }
@@ -221,7 +224,8 @@ impl ProtectedPaths {
         self.ids.contains(&file_id(stat)) || self.covers_another_name(stat)
     }
 
-    /// Whether one of a file's several names lies beneath a protected directory; true when that cannot be determined.
+    /// Whether a file with several links has one of them beneath a protected directory; true when that cannot be
+    /// determined.
     fn covers_another_name(&self, stat: &Stat) -> bool {
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         let is_it = |path: &PathBuf| {
@@ -230,15 +234,15 @@ impl ProtectedPaths {
         is_file && stat.st_nlink > 1 && self.paths.iter().any(is_it)
     }
 
-    /// Whether a name in this directory is that of a protected path, existing or not, or of a draft of one or its lock: `NAME.….new`,
-    /// `NAME.lock`.
+    /// Whether a name in this directory is that of a protected path, existing or not, or of its draft (`NAME.….new`) or
+    /// lock (`NAME.lock`).
     pub(crate) fn covers_name(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
         let here = file_id(&fstat(directory)?);
         let name = OsStr::from_bytes(name.as_bytes());
         Ok(self.names.iter().any(|(parent, own)| *parent == here && (own == name || is_beside(name, own))))
     }
 
-    /// Whether the directory is protected or lies beneath one that is.
+    /// Whether the directory is protected or beneath a protected directory.
     pub(crate) fn covers_directory(&self, directory: BorrowedFd<'_>) -> io::Result<bool> {
         if self.ids.is_empty() {
             return Ok(false);
@@ -263,7 +267,7 @@ impl ProtectedPaths {
     }
 }
 
-/// Whether a name is that of a draft or a lock of another.
+/// Whether `name` is the name of a draft or lock of the file `own`.
 fn is_beside(name: &OsStr, own: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(own.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
     rest.is_some_and(|rest| matches!(rest, b"lock" | b"new") || rest.ends_with(b".new"))

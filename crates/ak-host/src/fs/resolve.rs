@@ -1,7 +1,7 @@
-//! Opens paths strictly beneath a directory: by descriptor, through no link and no mount.
+//! Opens paths strictly beneath an open directory, through no symbolic link and no mount.
 //!
-//! Where the kernel has `openat2` (Linux 5.6), one call resolves the path under its rules; elsewhere, or where a sandbox
-//! forbids the call, the path is walked one component at a time. Both give the same.
+//! Where the system has `openat2` (Linux 5.6), one call resolves the path under these rules. Elsewhere, or where a
+//! sandbox forbids the call, the path is walked component by component, with the same result.
 
 use std::{os::fd::AsFd, os::fd::BorrowedFd, os::fd::OwnedFd, sync::OnceLock};
 
@@ -18,19 +18,19 @@ use crate::fs::error::FileError;
 /// How a path is resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resolver {
-    /// `openat2`: the kernel resolves the path in one call.
+    /// `openat2`: the operating system resolves the path in one call.
     Openat2,
-    /// The path is walked here, component by component.
+    /// This module walks the path component by component.
     Walk,
 }
 
-/// How often `openat2` is retried when a rename interferes.
+/// Maximum number of calls of `openat2` when renames interfere with one.
 const TRIES_MAX: usize = 8;
 /// The type of procfs (`PROC_SUPER_MAGIC`, statfs(2)).
 const PROCFS: i64 = 0x9fa0;
 
 impl Resolver {
-    /// The better resolver that this system supports.
+    /// Returns the better resolver that this system supports.
     pub(crate) fn detect() -> Resolver {
         static BEST: OnceLock<Resolver> = OnceLock::new();
         *BEST.get_or_init(|| {
@@ -42,8 +42,8 @@ impl Resolver {
         })
     }
 
-    /// Opens a directory by an absolute path that was resolved before: it may lie on any mount, and none of its
-    /// components may have become a link since.
+    /// Opens a directory by an absolute path that was resolved before. It may be on any mount; fails if a component has
+    /// become a link since.
     pub(crate) fn open_root(self, path: &str) -> Result<OwnedFd, FileError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = openat(CWD, "/", flags, Mode::empty())?;
@@ -58,14 +58,15 @@ impl Resolver {
         }
     }
 
-    /// Opens what stands at `components` beneath a directory.
+    /// Opens the file or directory at `components` beneath an open directory.
     pub(crate) fn open(
         self,
         beneath: BorrowedFd<'_>,
         components: &[&str],
         flags: OFlags,
     ) -> Result<OwnedFd, FileError> {
-        // With NOFOLLOW a link at the end would be what is opened: the rules below refuse it.
+        // With NOFOLLOW, `openat2` can open a link at the end of the path itself; without it, the rules below reject
+        // the link.
         let own = if self == Resolver::Walk { OFlags::NOFOLLOW } else { OFlags::empty() };
         let flags = flags | own | OFlags::CLOEXEC;
         match (self, components) {
@@ -106,7 +107,7 @@ fn open_with_openat2(
     ))))
 }
 
-/// Goes down from a directory, and opens the last component with `flags`.
+/// Walks down from a directory, and opens the last component with `flags`.
 fn walk(start: OwnedFd, components: &[&str], flags: OFlags, one_mount: bool) -> Result<OwnedFd, FileError> {
     let mount = Mount::of(start.as_fd())?;
     let mut current = start;
@@ -122,7 +123,7 @@ fn walk(start: OwnedFd, components: &[&str], flags: OFlags, one_mount: bool) -> 
     reject_link(current)
 }
 
-/// Rejects a descriptor of a link itself, which `PATH` may open.
+/// Rejects a descriptor of a symbolic link itself, which `PATH` may open.
 fn reject_link(opened: OwnedFd) -> Result<OwnedFd, FileError> {
     match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
         FileType::Symlink => Err(FileError::Link),
@@ -130,7 +131,7 @@ fn reject_link(opened: OwnedFd) -> Result<OwnedFd, FileError> {
     }
 }
 
-/// A component that cannot be entered may be a symbolic link, which has an error of its own.
+/// Returns the error for a component that cannot be opened: [`FileError::Link`] if it is a symbolic link.
 fn link_or_errno(parent: BorrowedFd<'_>, name: &str, errno: Errno) -> FileError {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         _ if errno == Errno::LOOP => FileError::Link,
@@ -139,8 +140,8 @@ fn link_or_errno(parent: BorrowedFd<'_>, name: &str, errno: Errno) -> FileError 
     }
 }
 
-/// Which mount something lies on: by its id, since the same file system may be mounted in several places; by the
-/// device where the kernel does not tell ids (before Linux 5.8).
+/// Identifies the mount of a file: by mount id, since a file system may be mounted in several places, or by device
+/// where the system reports no mount ids (before Linux 5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mount {
     Id(u64),
@@ -158,7 +159,7 @@ impl Mount {
     }
 }
 
-/// Whether a directory lies on procfs, where processes show what they hold.
+/// Whether a file is on procfs, where processes show their data.
 pub(crate) fn is_procfs(opened: BorrowedFd<'_>) -> Result<bool, FileError> {
     Ok(fstatfs(opened)?.f_type == PROCFS)
 }
@@ -169,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ways agree on everything: what is opened, and why something is not.
+    /// Both resolvers open the same files, and reject the others for the same reasons.
     #[test]
     fn both_resolvers_agree() {
         let base = std::env::temp_dir().join(format!("ak-beneath-{}", std::process::id()));

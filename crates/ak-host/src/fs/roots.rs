@@ -1,7 +1,7 @@
-//! The roots that a policy grants, resolved when it is loaded.
+//! The roots that a policy grants, resolved when the policy is loaded.
 //!
-//! A root may be reached through links, since the operator wrote it. It stands for what it led to when the policy was loaded; a link
-//! that appears in it later is not followed.
+//! The operator may write a root that contains links. It stands for the directory to which it led when the policy was
+//! loaded; links that are put into it later are not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,21 +15,21 @@ use ak_policy::Policy;
 
 use crate::fs::sweep::sweep;
 
-/// Each granted root and what it stands for.
+/// The granted roots, each with its resolved path.
 #[derive(Debug, Default)]
 pub(crate) struct Roots {
     resolved: Mutex<BTreeMap<String, String>>,
-    /// Locked while the roots of a policy are resolved, so that those of the newest policy are the last.
+    /// Locked while the roots of a policy are resolved, so that the newest policy is resolved last.
     resolving: Mutex<Swept>,
 }
 
-/// Roots that were swept of temporary files already.
+/// Resolved roots that were already swept of temporary files.
 #[derive(Debug, Default)]
 struct Swept(BTreeSet<String>);
 
 impl Roots {
-    /// Resolves the roots of the policy in force; a root that cannot be resolved is refused when it is used. Writable roots are swept once
-    /// of the temporary files that killed processes abandoned.
+    /// Resolves the roots of the policy in force. A root that cannot be resolved is resolved again when it is used. In
+    /// each writable root, temporary files that killed processes abandoned are removed once.
     pub(crate) fn resolve_all(&self, policy: impl FnOnce() -> Option<Policy>) {
         let mut resolving = self.resolving.lock();
         let Some(policy) = policy() else { return };
@@ -44,10 +44,10 @@ impl Roots {
         }
     }
 
-    /// What a root stands for.
+    /// Returns the resolved path of a root.
     ///
     /// # Errors
-    /// When it cannot be resolved.
+    /// When the root cannot be resolved.
     pub(crate) fn find(&self, root: &str) -> io::Result<String> {
         let mut resolved_roots =
             self.resolved.lock().map_err(|_| io::Error::other("a thread died while it held the roots"))?;
@@ -70,7 +70,7 @@ impl Swept {
     }
 }
 
-/// A path without links, as far as it is there; the rest as it is written.
+/// Resolves the links in the existing part of a path; the missing rest stays as written.
 fn resolve(path: &Path) -> io::Result<String> {
     let mut missing: Vec<OsString> = Vec::new();
     let mut there = path.to_path_buf();
@@ -78,7 +78,7 @@ fn resolve(path: &Path) -> io::Result<String> {
         match there.canonicalize() {
             Ok(found) => break found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A dangling link: nobody knows what it will lead to.
+                // A dangling link is rejected: it could lead anywhere later.
                 if there.symlink_metadata().is_ok() {
                     return Err(error);
                 }

@@ -9,18 +9,18 @@ use crate::{
     temp_file::{SWEPT_ENTRIES_MAX, sweep_entries},
 };
 
-/// How deep beneath a directory such files are looked for.
+/// Maximum depth beneath the root at which such files are looked for.
 const SWEPT_DEPTH_MAX: usize = 64;
 
-/// Removes the temporary files that killed processes of this user abandoned in a directory and beneath it, on its own file system.
-/// Unreadable directories are skipped; it stops after [`SWEPT_ENTRIES_MAX`] names.
+/// Removes the temporary files that killed processes of this user abandoned in a directory and beneath it, on the same
+/// file system. Unreadable directories are skipped; the sweep stops after [`SWEPT_ENTRIES_MAX`] names.
 pub(crate) fn sweep(root: &Path) {
     let Some(opened) = root.to_str().and_then(|root| Resolver::detect().open_root(root).ok()) else { return };
     let Ok(device) = fstat(&opened).map(|stat| stat.st_dev) else { return };
     let mut seen = 0;
     let mut directories = vec![(opened, 0)];
     while let Some((directory, depth)) = directories.pop() {
-        // A process that cannot read a directory wrote no temporary file there.
+        // A failure skips the directory: a process that cannot read it wrote no temporary file there.
         let _ = sweep_entries(directory.as_fd(), &mut seen, &mut |subdirectory| {
             if depth < SWEPT_DEPTH_MAX && fstat(&subdirectory).is_ok_and(|stat| stat.st_dev == device) {
                 directories.push((subdirectory, depth + 1));
@@ -41,7 +41,8 @@ mod tests {
     use super::*;
     use crate::temp_file::TempFile;
 
-    /// What a dead process left goes; what somebody writes, links to, or merely looks alike stays.
+    /// Files of dead processes are removed. Files that a process is writing, files with several links, and files with
+    /// similar names stay.
     #[test]
     fn only_abandoned_files_are_swept() {
         let root = std::env::temp_dir().join(format!("ak-sweep-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! The file that an effect acts on: a name in an open directory.
+//! The target of a file effect: a name in an open directory.
 
 use std::{
     fs::File,
@@ -21,15 +21,15 @@ use crate::{
     temp_file::{TempFile, is_temp_name},
 };
 
-/// Most names in one listing.
+/// Maximum number of names in a listing; listing a larger directory fails.
 pub const LIST_ENTRIES_MAX: usize = 100_000;
-/// Most bytes of one listing, as JSON writes the names.
+/// Maximum total length of the names in a listing, encoded as JSON, in bytes; listing a larger directory fails.
 pub const LIST_BYTES_MAX: usize = 4 << 20;
-/// How often a write is retried when the file changes meanwhile.
+/// Maximum number of tries of a write when other processes change the file meanwhile.
 const WRITE_TRIES_MAX: usize = 8;
-/// The mode of a new file before the process's mask, or the directory's default access list, is applied.
+/// The mode of a new file before the process's umask or the directory's default access list applies.
 const NEW_FILE_MODE: Mode = Mode::from_raw_mode(0o666);
-/// The same for a new directory.
+/// The mode of a new directory, before the same.
 const NEW_DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
 /// A name in an open directory, on which a file effect acts.
@@ -41,9 +41,9 @@ pub(super) struct FileTarget<'p> {
 }
 
 impl FileTarget<'_> {
-    /// Opens the target and examines what was opened.
+    /// Opens the target for reading, and returns it with its stat; fails if the opened file is protected.
     fn open(&self, flags: OFlags) -> Result<(File, Stat), FileError> {
-        // NONBLOCK: opening a fifo must not hang; it is refused below.
+        // NONBLOCK: opening a fifo must not hang; the caller rejects it.
         let components: &[&str] = if self.name == "." { &[] } else { &[self.name] };
         let file = self.resolver.open(self.parent, components, flags | OFlags::RDONLY | OFlags::NONBLOCK)?;
         let stat = fstat(&file)?;
@@ -53,7 +53,8 @@ impl FileTarget<'_> {
         Ok((File::from(file), stat))
     }
 
-    /// Examines the target without opening it: not a link's target, nothing on another mount.
+    /// Returns the stat of the target itself, without following a link; fails if the target is protected or on another
+    /// mount.
     fn stat_checked(&self) -> Result<Stat, FileError> {
         let stat = statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?;
         if self.protected.covers(&stat) {
@@ -66,7 +67,7 @@ impl FileTarget<'_> {
     }
 
     pub(super) fn read(&self, bytes_max: u64) -> Result<Completion, FileError> {
-        // Checked before it is opened: opening a fifo or a device has effects.
+        // Checked before opening: opening a fifo or a device has side effects.
         regular(&statat(self.parent, self.name, AtFlags::SYMLINK_NOFOLLOW)?)?;
         let (file, stat) = self.open(OFlags::empty())?;
         regular(&stat)?;
@@ -78,7 +79,7 @@ impl FileTarget<'_> {
         Ok(Completion::File(bytes.into()))
     }
 
-    /// Writes a new file beside the old one and renames it over: a reader sees the old content or the new.
+    /// Writes a temporary file and renames it over the target, so that a reader sees either the old or the new content.
     pub(super) fn write(&self, data: &[u8]) -> Result<Completion, FileError> {
         for _ in 0..WRITE_TRIES_MAX {
             let is_written = match self.stat_checked() {
@@ -96,8 +97,8 @@ impl FileTarget<'_> {
         Err(FileError::System(io::Error::other("others changed it all the time")))
     }
 
-    /// Writes a file under a free name, with the mode and access list that the system gives new files there. False when the name was
-    /// taken meanwhile.
+    /// Creates the target with the mode and access list that the system gives new files in the directory. Returns false
+    /// when the name was taken meanwhile.
     fn write_new(&self, data: &[u8]) -> Result<bool, FileError> {
         let mut temp_file = TempFile::create(self.parent, NEW_FILE_MODE)?;
         temp_file.file.write_all(data)?;
@@ -108,13 +109,14 @@ impl FileTarget<'_> {
         }
     }
 
-    /// Replaces a file by one with the same metadata and new content. False when the file changed meanwhile.
+    /// Replaces the target by a file with the same metadata and new content. Returns false when the target changed
+    /// meanwhile.
     fn write_over(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
         regular(before)?;
         if before.st_nlink > 1 {
             return Err(FileError::HardLink);
         }
-        // Renaming over a file needs no right to it; writing does.
+        // Renaming over a file needs no permission to write it, but a write does.
         self.may_write()?;
         let old = self.open_replaced()?;
         let mut temp_file = TempFile::create(self.parent, Mode::RUSR | Mode::WUSR)?;
@@ -128,16 +130,18 @@ impl FileTarget<'_> {
         Ok(true)
     }
 
-    /// Whether this process may write the target.
+    /// Checks whether this process may write the target.
     fn may_write(&self) -> Result<(), Errno> {
         match accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::EACCESS) {
-            // Some sandboxes forbid the call that takes the flag. Without the flag the process's real user is checked.
+            // Some sandboxes forbid the system call that takes the flag. Without the flag, the system checks the real
+            // user instead of the effective one.
             Err(Errno::PERM) => accessat(self.parent, self.name, Access::WRITE_OK, AtFlags::empty()),
             told => told,
         }
     }
 
-    /// Opens the file that is replaced, to read its metadata: for reading, or for writing where reading is not permitted.
+    /// Opens the file that is to be replaced, to read its metadata: for reading, or for writing if reading is not
+    /// permitted.
     fn open_replaced(&self) -> Result<OwnedFd, FileError> {
         let open = |flags| self.resolver.open(self.parent, &[self.name], flags | OFlags::NONBLOCK);
         match open(OFlags::RDONLY) {
@@ -148,12 +152,12 @@ impl FileTarget<'_> {
         }
     }
 
-    /// Syncs the directory, so that its new names are on the disk.
+    /// Syncs the directory, so that changes of its names are durable.
     fn sync_directory(&self) -> Result<(), FileError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let synced = openat(self.parent, ".", flags, Mode::empty()).and_then(fsync);
         match synced {
-            // A directory that is writable but unreadable, or a file system that cannot sync one.
+            // The directory is writable but unreadable, or its file system cannot sync directories.
             Ok(()) | Err(Errno::ACCESS | Errno::INVAL | Errno::ROFS) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -186,7 +190,7 @@ impl FileTarget<'_> {
             .into_iter()
             .map(|(name, kind, is_text)| match is_text {
                 true => object! { "name": name, "kind": kind },
-                // It can be seen, and not be asked for.
+                // Such a file is listed, but no request can name it.
                 false => object! { "name": name, "kind": kind, "utf8": false },
             })
             .collect();
@@ -206,7 +210,8 @@ impl FileTarget<'_> {
         }))
     }
 
-    /// Appends to the file, which is created if it is not there. Of an append that fails halfway nothing stays.
+    /// Appends to the target, which is created if it does not exist. An append that fails halfway is undone, unless
+    /// other processes appended too.
     pub(super) fn append(&self, data: &[u8]) -> Result<Completion, FileError> {
         for _ in 0..WRITE_TRIES_MAX {
             let is_written = match self.stat_checked() {
@@ -226,7 +231,7 @@ impl FileTarget<'_> {
         Err(FileError::System(io::Error::other("others changed it all the time")))
     }
 
-    /// False when another file stands at the name meanwhile.
+    /// Appends to the existing target. Returns false when another file has taken its name meanwhile.
     fn append_to(&self, before: &Stat, data: &[u8]) -> Result<bool, FileError> {
         regular(before)?;
         if before.st_nlink > 1 {
@@ -252,7 +257,7 @@ impl FileTarget<'_> {
             }
         };
         if let Err(error) = appended {
-            // Where others appended meanwhile, theirs is not cut.
+            // Do not cut off data that other processes appended meanwhile.
             if file.metadata().is_ok_and(|now| now.len() == length.saturating_add(written as u64)) {
                 let _ = file.set_len(length);
             }
@@ -262,7 +267,7 @@ impl FileTarget<'_> {
     }
 
     /// # Errors
-    /// Where nothing stands there, or something else.
+    /// When the target does not exist or is not a directory.
     pub(super) fn is_directory(&self) -> Result<(), FileError> {
         match FileType::from_raw_mode(self.stat_checked()?.st_mode) {
             FileType::Directory => Ok(()),
@@ -277,7 +282,7 @@ impl FileTarget<'_> {
         Ok(Completion::Done)
     }
 
-    /// Gives the file the name of `new`, and replaces the file that has it.
+    /// Renames the target to `new`, and replaces an existing file of that name.
     pub(super) fn rename_to(&self, new: &FileTarget<'_>) -> Result<Completion, FileError> {
         let before = self.stat_checked()?;
         regular(&before)?;
@@ -293,7 +298,7 @@ impl FileTarget<'_> {
             Err(Errno::XDEV) => return Err(FileError::CrossesMount),
             renamed => renamed?,
         }
-        // Whoever put another thing at the old path meanwhile does not get it through.
+        // Undo the rename if another process replaced the file at the old path by something that is not a file.
         let now = statat(new.parent, new.name, AtFlags::SYMLINK_NOFOLLOW)?;
         let kind = FileType::from_raw_mode(now.st_mode);
         if (now.st_dev, now.st_ino) != (before.st_dev, before.st_ino) && kind != FileType::RegularFile {
@@ -317,7 +322,7 @@ impl FileTarget<'_> {
     }
 }
 
-/// Whether a file is unchanged between two examinations, as far as its change time shows.
+/// Whether two stats are of the same unchanged file, judging by inode, owner, mode and change time.
 pub(super) fn is_same(before: &Stat, now: &Stat) -> bool {
     let told = |stat: &Stat| {
         (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_ctime, stat.st_ctime_nsec)

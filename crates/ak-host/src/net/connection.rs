@@ -1,4 +1,5 @@
-//! An HTTP/1.1 connection without a task of its own: it is driven by the thread that waits for a response, and closed when dropped.
+//! An HTTP/1.1 connection without a task of its own: the code that waits for a response drives it, and dropping closes
+//! it.
 
 use std::{
     future::{Future, poll_fn},
@@ -22,12 +23,12 @@ use crate::{
     net::head_limit::{HeadLimit, LimitedStream},
 };
 
-/// Longest head of a response in bytes: status line and headers, with all informational answers (1xx) before it. No more
-/// comes between two pieces of a body either.
+/// Maximum length of the head of a response in bytes: status line and headers, with all informational responses (1xx)
+/// before it. The same limit applies to the bytes between two pieces of a body.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Most headers of a response.
+/// Maximum number of headers of a response.
 pub const HEADERS_MAX: usize = 256;
-/// How long a kept connection may take until it can be used again.
+/// Maximum time until a reused connection is ready for its next request.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One connection to a server.
@@ -37,7 +38,7 @@ pub(crate) struct HttpConnection {
     head_limit: Arc<HeadLimit>,
 }
 
-/// The future that moves bytes. `None` once the connection has ended.
+/// The future that transfers bytes; `None` once the connection has ended.
 struct ConnectionTask(Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>);
 
 impl ConnectionTask {
@@ -51,7 +52,8 @@ impl ConnectionTask {
         .await
     }
 
-    /// Awaits the head of a response, or the next piece of its body. `None` when more than [`HEAD_BYTES_MAX`] bytes came without it.
+    /// Awaits the head of a response, or the next piece of its body. Returns `None` when more than [`HEAD_BYTES_MAX`]
+    /// bytes arrived without it.
     async fn drive_within_limit<T>(&mut self, limit: &HeadLimit, work: impl Future<Output = T>) -> Option<T> {
         limit.begin(HEAD_BYTES_MAX);
         let mut work = pin!(work);
@@ -66,13 +68,13 @@ impl ConnectionTask {
         .await;
         limit.end();
         if found.is_none() {
-            // Later bytes belong to no response.
+            // Later bytes cannot be assigned to a response.
             self.0 = None;
         }
         found
     }
 
-    /// Drives the connection before its results are examined. Its error shows in the response.
+    /// Advances the connection. Its errors appear in the response.
     fn advance(&mut self, context: &mut Context<'_>) {
         if self.0.as_mut().is_some_and(|task| task.as_mut().poll(context).is_ready()) {
             self.0 = None;
@@ -80,22 +82,22 @@ impl ConnectionTask {
     }
 }
 
-/// Why a request over a reused connection has no response.
+/// Why a request over a reused connection got no response.
 pub(crate) enum SendError {
-    /// The server had closed the connection: nothing was sent.
+    /// The server had closed the connection; nothing was sent.
     Unsent(Box<Request<Full<Bytes>>>),
     /// The connection broke after sending began.
     Broken(HttpError),
 }
 
 impl HttpConnection {
-    /// Starts HTTP/1.1 over a stream.
+    /// Starts HTTP/1.1 on a stream.
     pub(crate) async fn handshake<S>(stream: S) -> Result<HttpConnection, HttpError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let mut builder = http1::Builder::new();
-        // A head may fill the buffer, and is refused when it wants more than that.
+        // A head may fill the buffer; a longer head is rejected.
         builder.max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX + 1);
         let head_limit = HeadLimit::new();
         let stream = LimitedStream::new(stream, head_limit.clone());
@@ -103,7 +105,7 @@ impl HttpConnection {
         Ok(HttpConnection { sender, task: ConnectionTask(Some(Box::pin(connection))), head_limit })
     }
 
-    /// Sends a request; gives the response's head and what its body comes from.
+    /// Sends a request; returns the head of the response, with its body to be read.
     pub(crate) async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -112,13 +114,15 @@ impl HttpConnection {
         Ok(answer.ok_or_else(head_too_long)??)
     }
 
-    /// Sends over a reused connection, which the server may have closed meanwhile. `sending` is called before anything is sent.
+    /// Sends a request over a reused connection, which the server may have closed meanwhile. Calls `sending` before
+    /// anything is sent.
     pub(crate) async fn send_reused(
         &mut self,
         request: Request<Full<Bytes>>,
         sending: impl FnOnce(),
     ) -> Result<Response<Incoming>, SendError> {
-        // Its last answer is read, and so it is ready at once; or else its last request was never taken in full.
+        // The last response was read to its end, so the connection is ready at once, unless the server never read the
+        // last request to its end.
         let ready = tokio::time::timeout(READY_TIMEOUT, self.task.drive(self.sender.ready()));
         if !matches!(ready.await, Ok(Ok(()))) {
             return Err(SendError::Unsent(Box::new(request)));
@@ -134,7 +138,7 @@ impl HttpConnection {
         })
     }
 
-    /// The next piece of a body, or none at its end. Trailers are no part of it.
+    /// Returns the next piece of a body; `None` at its end. Trailers are skipped.
     pub(crate) async fn next_chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
         loop {
             let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
@@ -150,17 +154,17 @@ impl HttpConnection {
         }
     }
 
-    /// The next piece of a body, if it is there already.
+    /// Returns the next piece of a body if it is already there.
     pub(crate) async fn try_next_ready(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, HttpError> {
         let look = poll_fn(|context| Poll::Ready(Pin::new(&mut *body).poll_frame(context)));
         match self.task.drive(look).await {
             Poll::Ready(Some(frame)) => Ok(frame?.into_data().ok()),
-            // The end is seen again by who waits for it.
+            // A later call of `next_chunk` returns the end again.
             Poll::Ready(None) | Poll::Pending => Ok(None),
         }
     }
 
-    /// Whether it is known to be of no further use: that the server closed it shows only when it is used again.
+    /// Whether the connection is known to be closed. That the server closed it may show only when it is used again.
     pub(crate) fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }

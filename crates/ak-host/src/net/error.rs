@@ -2,7 +2,7 @@
 
 use ak_kernel::Code;
 
-/// Why a request has no response.
+/// Why an HTTP request has no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
     #[error("{0}")]
@@ -13,12 +13,12 @@ pub(crate) enum HttpError {
     Connect(String),
     #[error("{0}")]
     BadResponse(String),
-    /// In place of an answer, in its own words.
+    /// The server sent this error message in place of an answer.
     #[error("the server says: {0}")]
     ServerError(String),
     #[error("{0}")]
     Request(String),
-    /// A secret may not be sent there.
+    /// The request names a secret that must not be sent to its destination.
     #[error("{0}")]
     Secret(String),
     #[error("the response is longer than {0} bytes")]
@@ -33,7 +33,7 @@ pub(crate) enum HttpError {
     Abandoned,
 }
 
-/// hyper keeps what is really wrong behind what it was doing.
+/// hyper's message says what it was doing; the cause is its source.
 fn with_cause(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),

@@ -1,8 +1,8 @@
-//! Bounds what comes over a connection outside of bodies: status line and headers with all informational answers (1xx) before them, and
-//! what comes between two pieces of a body.
+//! Bounds the bytes that arrive outside of bodies: status line and headers, with all informational responses (1xx)
+//! before them, and the bytes between two pieces of a body.
 //!
-//! hyper's own bounds are on what it holds at a time: a head that comes in one read passes them, and informational answers
-//! are forgotten as they are read.
+//! hyper only bounds what it holds at a time: a head that arrives in one read passes, and informational responses are
+//! forgotten once read.
 
 use std::{
     io,
@@ -16,12 +16,12 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes may still come before what is awaited. Shared by a connection and its user.
+/// The number of bytes that may still arrive before the awaited part; shared by a connection and its user.
 #[derive(Debug)]
 pub(crate) struct HeadLimit {
-    /// In bytes; `usize::MAX` while nothing is waited for.
+    /// In bytes; `usize::MAX` while nothing is awaited.
     left: AtomicUsize,
-    /// Whether more was wanted than may come.
+    /// Whether the connection tried to read more bytes than were left.
     is_spent: AtomicBool,
 }
 
@@ -30,18 +30,18 @@ impl HeadLimit {
         Arc::new(HeadLimit { left: AtomicUsize::new(usize::MAX), is_spent: AtomicBool::new(false) })
     }
 
-    /// From now on something is waited for.
+    /// Starts the limit: at most `bytes_max` bytes from now on.
     pub(crate) fn begin(&self, bytes_max: usize) {
         self.is_spent.store(false, Ordering::Relaxed);
         self.left.store(bytes_max, Ordering::Relaxed);
     }
 
-    /// It is there, or nobody waits for it any more.
+    /// Ends the limit: the awaited part arrived, or is no longer awaited.
     pub(crate) fn end(&self) {
         self.left.store(usize::MAX, Ordering::Relaxed);
     }
 
-    /// Whether all came that may, and more was wanted.
+    /// Whether all permitted bytes arrived and the connection tried to read more.
     pub(crate) fn is_spent(&self) -> bool {
         self.is_spent.load(Ordering::Relaxed)
     }
@@ -49,7 +49,7 @@ impl HeadLimit {
 
 /// A stream that delivers no more bytes than the limit permits.
 ///
-/// Who polls it again after [`HeadLimit::end`] is not woken for that: a connection moves whenever its user is polled.
+/// [`HeadLimit::end`] wakes no reader: the connection advances whenever its user polls it.
 pub(crate) struct LimitedStream<S> {
     stream: S,
     limit: Arc<HeadLimit>,

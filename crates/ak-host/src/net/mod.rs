@@ -1,7 +1,7 @@
-//! The network as the operator set it up: who resolves names, who vouches for servers, whether a proxy stands between.
+//! The network as the operator configured it: name resolution, trusted certificates, and a proxy.
 //!
-//! A name is resolved once; the connection goes to one of the addresses that were permitted and no other, through a proxy
-//! too: it is told the address, not the name. Nothing is taken from the environment.
+//! A name is resolved once, and the connection goes only to one of the permitted addresses. A proxy too is given the
+//! address, not the name. No setting comes from the environment.
 
 pub(crate) mod connection;
 pub(crate) mod error;
@@ -35,25 +35,26 @@ use crate::{
     trusted_file::{self, Trust},
 };
 
-/// How long one address may take for connecting, the proxy's answer and the TLS handshake together, in milliseconds.
+/// Maximum time for one address, in milliseconds: connecting, the proxy's answer and the TLS handshake together.
 pub const CONNECT_TIMEOUT_MS: u64 = 10_000;
-/// Most addresses of a name that are considered.
+/// Maximum number of addresses of a name that are considered; further ones are ignored.
 pub const ADDRESSES_MAX: usize = 64;
-/// How long one name server may take, in milliseconds.
+/// Maximum time for the answer of one name server, in milliseconds.
 const DNS_TIMEOUT_MS: u64 = 5_000;
-/// Longest answer of a proxy to CONNECT, in bytes.
+/// Maximum length of a proxy's answer to CONNECT, in bytes.
 const PROXY_HEAD_BYTES_MAX: usize = 8 << 10;
 
-/// How a server is reached.
+/// Whether a server is reached through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyMode {
-    /// Through the proxy, where there is one.
+    /// Through the configured proxy, if there is one.
     Configured,
     Direct,
 }
 
 impl ProxyMode {
-    /// The mode for a server of the operator's that names none: direct for this machine, which would be another one to the proxy.
+    /// The default mode for a configured server: direct for this machine, because the name `localhost` would mean
+    /// another machine to the proxy.
     pub(crate) fn default_for(url: &CanonicalUrl) -> ProxyMode {
         let is_here = match url.host() {
             HostOrIp::Ip(ip) => ip.get().to_canonical().is_loopback(),
@@ -63,7 +64,7 @@ impl ProxyMode {
     }
 }
 
-/// The network.
+/// Resolves names and connects to servers, with the operator's configuration.
 pub(crate) struct Net {
     resolver: Option<TokioResolver>,
     proxy: Option<CanonicalUrl>,
@@ -72,7 +73,7 @@ pub(crate) struct Net {
 
 impl Net {
     /// # Errors
-    /// One sentence where a file of certificates cannot be used.
+    /// One sentence, when a certificate file or a name server cannot be used.
     pub(crate) fn new(config: NetConfig) -> Result<Net, String> {
         let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for path in &config.ca {
@@ -97,7 +98,7 @@ impl Net {
         Ok(Net { resolver, proxy: config.proxy, tls })
     }
 
-    /// The addresses of a URL's host, looked up once.
+    /// Returns the addresses of a URL's host, at most [`ADDRESSES_MAX`], from a new lookup.
     pub(crate) async fn resolve(&self, url: &CanonicalUrl) -> Result<Vec<IpAddr>, HttpError> {
         let host = match url.host() {
             HostOrIp::Ip(ip) => return Ok(vec![ip.get()]),
@@ -105,7 +106,7 @@ impl Net {
         };
         let unknown = |error: String| HttpError::Connect(format!("{host}: {error}"));
         let mut addresses: Vec<IpAddr> = match &self.resolver {
-            // The name is whole: no search domain is tried behind it.
+            // The final dot makes the name absolute: no search domain is appended.
             Some(resolver) => resolver
                 .lookup_ip(format!("{host}."))
                 .await
@@ -122,10 +123,10 @@ impl Net {
         Ok(addresses)
     }
 
-    /// Connects to the first of these addresses that answers; `proxy_mode` says whether through the proxy.
+    /// Connects to the first of these addresses that accepts; `proxy_mode` says whether through the proxy.
     ///
     /// # Errors
-    /// Only before anything of a request was sent.
+    /// [`HttpError::Connect`], when no address accepts; nothing of a request was sent then.
     pub(crate) async fn connect(
         &self,
         url: &CanonicalUrl,
@@ -154,7 +155,7 @@ impl Net {
             None => TcpStream::connect(address).await?,
             Some(proxy) => connect_via_proxy(self.connect_to_proxy(proxy).await?, address).await?,
         };
-        // A request goes out as it is written: it is not held back for more.
+        // Requests are sent as they are written, not delayed for more data.
         stream.set_nodelay(true)?;
         match url.scheme() {
             Scheme::Http => HttpConnection::handshake(stream).await,
@@ -170,7 +171,7 @@ impl Net {
         }
     }
 
-    /// The proxy is the operator's: its address is not judged.
+    /// Connects to the proxy. The operator configured it, so the kernel does not decide on its address.
     async fn connect_to_proxy(&self, proxy: &CanonicalUrl) -> Result<TcpStream, HttpError> {
         let mut refused = String::from("it has no address");
         for address in self.resolve(proxy).await? {
@@ -189,7 +190,7 @@ impl std::fmt::Debug for Net {
     }
 }
 
-/// Asks the system, which may take long, on a thread for that.
+/// Looks up a name with the system's resolver, which may block for long, on a thread for lookups.
 async fn lookup_by_system(host: String, port: u16) -> std::io::Result<Vec<IpAddr>> {
     let work = move || Ok((host.as_str(), port).to_socket_addrs()?.map(|address| address.ip()).collect());
     let died = || std::io::Error::other("the lookup died");
@@ -207,7 +208,7 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
     let config = ResolverConfig::from_parts(None, Vec::new(), servers.iter().map(server).collect());
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let options = builder.options_mut();
-    // Each request asks anew: what it is decided on is what there is now.
+    // Nothing is cached: each request is decided on with the current addresses.
     options.cache_size = 0;
     options.timeout = Duration::from_millis(DNS_TIMEOUT_MS);
     options.attempts = 2;
@@ -215,12 +216,12 @@ fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
     builder.build().map_err(|error| error.to_string())
 }
 
-/// Has a proxy connect to an address (RFC 9110 §9.3.6).
+/// Asks a proxy to connect to an address (RFC 9110 §9.3.6).
 async fn connect_via_proxy(mut stream: TcpStream, address: SocketAddr) -> Result<TcpStream, HttpError> {
     let refused = |reason: &str| HttpError::Connect(format!("the proxy does not connect: {reason}"));
     stream.write_all(format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
     let mut head = Vec::new();
-    // Byte by byte: what follows the head belongs to the server behind.
+    // Read byte by byte: the bytes after the head come from the server behind the proxy.
     while !head.ends_with(b"\r\n\r\n") {
         if head.len() >= PROXY_HEAD_BYTES_MAX {
             return Err(refused("its answer is too long"));

@@ -6,14 +6,14 @@ use ak_audit::{SigningKey, note::KeyKind};
 
 use crate::{random::random_bytes, secrets::key_file};
 
-/// The file in the state directory that holds the seed of the key that signs checkpoints.
+/// Name of the file in the state directory that holds the seed of the key that signs checkpoints.
 pub const CHECKPOINT_KEY: &str = "checkpoint.key";
 
-/// Reads the key in the state directory, which is made there at first use; without a directory it makes a key that ends with
-/// the process. The key is named by `run`, the id of the kernel's log.
+/// Reads the key from the state directory, where it is created at first use. Without a directory it makes a key that
+/// lasts as long as the process. The key's name contains `run`, the id of the kernel's log.
 ///
 /// # Errors
-/// When the key cannot be read or made, or others may read it.
+/// When the key cannot be read or created, or other users may read it.
 pub(crate) fn open(directory: Option<&Path>, run: &[u8; 16]) -> io::Result<SigningKey> {
     let seed = match directory {
         None => random_bytes()?,

@@ -14,16 +14,17 @@ use crate::{
     trusted_file::{self, Trust},
 };
 
-/// Longest file of secrets, in bytes.
+/// Maximum length of a key file, in bytes.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// Reads a file of secrets. If it is missing it is created, whole or not at all, with what `make` returns, and synced before anything
+/// Reads a key file. A missing file is created atomically with the text that `make` returns, and synced before anything
 /// depends on it.
 ///
 /// # Errors
-/// When the file cannot be read or made, others may read it or could have written it, or it is not text; the error names it.
+/// When the file cannot be read or created, other users may read it or could have written it, or it is not UTF-8. The
+/// error names the file.
 pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> io::Result<String>) -> io::Result<String> {
-    // A process that was killed while it created a file left a temporary one.
+    // A process that was killed while it created a file left a temporary file behind.
     if let Ok(directory) = File::open(directory_of(path)) {
         sweep_directory(directory.as_fd());
     }
@@ -40,7 +41,8 @@ fn read(path: &Path) -> io::Result<String> {
     trusted_file::read(path, Trust::OwnerOnly, BYTES_MAX)
 }
 
-/// Creates the file under a temporary name first, so that nobody ever finds half of it. If another process was faster, its file stays.
+/// Creates the file under a temporary name first, so that no reader finds a partial file. If another process has
+/// created it meanwhile, that file stays.
 fn create(path: &Path, text: &str) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| io::Error::other("it has no name"))?;
     let opened = File::open(directory_of(path))?;
@@ -58,7 +60,7 @@ fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The key of 32 bytes that 64 hexadecimal digits stand for; none for any other text.
+/// Decodes a key of 32 bytes from 64 hexadecimal digits; `None` for any other text.
 pub(crate) fn parse_hex_key(text: &str) -> Option<[u8; 32]> {
     let mut key = [0; 32];
     hex::decode_to_slice(text, &mut key).ok().map(|()| key)
@@ -75,7 +77,7 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("ak-secret-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("key");
-        // What a process left that died while it made the file is in nobody's way.
+        // A temporary file of a process that died while it created the file is no obstacle.
         std::fs::write(directory.join(".ak-0123456789abcdef.tmp"), "ha").unwrap();
         let made = |text: &'static str| move || Ok(text.to_owned());
         assert_eq!(read_or_create(&path, made("first")).unwrap(), "first");

@@ -1,4 +1,4 @@
-//! Secrets: read, put into requests, and cut from whatever comes back.
+//! Secrets: reads them, inserts them into requests, and removes them from completions.
 
 pub(crate) mod checkpoint_key;
 pub(crate) mod key_file;

@@ -1,6 +1,6 @@
-//! Cuts secrets from everything that comes back: the exact values always, texts that look like keys if the operator says so.
+//! Removes secrets from completions: the exact values always, and text that looks like keys if the operator says so.
 //!
-//! This happens before the kernel sees a completion, so that neither replies nor the log hold a secret.
+//! This happens before the kernel gets a completion, so neither replies nor the log contain a secret.
 
 use ak_json::{Array, Object, Text, Value};
 use ak_kernel::{Code, Completion, HttpResponse};
@@ -17,16 +17,16 @@ use crate::{
     secrets::value::SecretValue,
 };
 
-/// What stands in place of something that looked like a key.
+/// The text that replaces a match of a redaction pattern.
 pub const REDACTED: &str = "[redacted]";
-/// What begins and what ends the PEM block of a private key, and such a block.
+/// Patterns for the first and the last line of the PEM block of a private key.
 const PEM_BEGIN: &str = "-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----";
 const PEM_END: &str = "-----END [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----";
 
-/// Keys and tokens by the forms that their issuers gave them, so that they can be found. Each lies within one word of
-/// letters and digits of ASCII, `_`, `-` and `.`.
+/// Matches keys and tokens whose issuers gave them a recognisable form. Each match lies in one word of ASCII letters
+/// and digits, `_`, `-` and `.`.
 const FORMS: &str = concat!(
-    // These begin like ordinary words, and so only where a word begins.
+    // These begin like ordinary words, so they match only at the beginning of a word.
     r"(?-u:\b)(?:sk|pk|rk)-[A-Za-z0-9_-]{20,}",
     r"|(?-u:\b)(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}",
     r"|(?-u:\b)(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}(?-u:\b)",
@@ -39,7 +39,7 @@ const FORMS: &str = concat!(
     r"|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{50,}|dop_v1_[a-f0-9]{64}",
 );
 
-/// Everything that is cut from replies beside the values of secrets.
+/// Returns the patterns whose matches are removed from completions, beside the values of secrets.
 ///
 /// # Errors
 /// None in practice: the built-in expressions are constants.
@@ -56,7 +56,7 @@ pub(crate) fn patterns(table: RedactTable) -> Result<Vec<Pattern>, String> {
 }
 
 impl Pattern {
-    /// The text without what matches; none where nothing does.
+    /// Returns the text with matches replaced by [`REDACTED`]; `None` when nothing matches.
     fn cut(&self, text: &[u8]) -> Option<Vec<u8>> {
         match &self.reach {
             Reach::Bytes(_) | Reach::Word => {
@@ -77,10 +77,10 @@ impl Pattern {
     }
 }
 
-/// Replaces secrets in what comes back.
+/// Replaces secrets in completions.
 #[derive(Debug, Default)]
 pub(crate) struct Redactor {
-    /// With what takes its place. The longest first: one may be part of another.
+    /// Each value with the label that replaces it. The longest value comes first, since one may be part of another.
     values: Vec<(String, SecretValue)>,
     patterns: Vec<Pattern>,
 }
@@ -96,14 +96,14 @@ impl Redactor {
         self.values.is_empty() && self.patterns.is_empty()
     }
 
-    /// The rules in the order in which they are applied.
+    /// Returns the rules in the order in which they are applied.
     pub(crate) fn rules(&self) -> impl Iterator<Item = RedactionRule<'_>> {
         let values = self.values.iter().map(|(label, value)| RedactionRule::Value(label, value));
         values.chain(self.patterns.iter().map(RedactionRule::Pattern))
     }
 
-    /// Whether the exact value of a secret is in a text, be it percent-encoded or in another case: names of hosts and of
-    /// headers lose theirs on the way.
+    /// Whether a text contains the value of a secret, also percent-encoded or in another case: host names and header
+    /// names lose their case in transit.
     pub(crate) fn holds_value(&self, text: &str) -> bool {
         let plain = percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
         let texts = [text.to_ascii_lowercase().into_bytes(), plain.to_ascii_lowercase()];
@@ -113,7 +113,7 @@ impl Redactor {
         })
     }
 
-    /// The redacted bytes; `None` when nothing changed.
+    /// Returns the redacted bytes; `None` when nothing changed.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut cut: Option<Vec<u8>> = None;
         for (label, value) in &self.values {
@@ -143,7 +143,7 @@ impl Redactor {
         self.bytes(text.as_bytes()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The value with every text in it redacted, names of members too; `None` when nothing changed.
+    /// Returns the value with every text redacted, including names of members; `None` when nothing changed.
     pub(crate) fn value(&self, value: &Value) -> Option<Value> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => None,
@@ -171,7 +171,7 @@ impl Redactor {
         changed.then_some(members)
     }
 
-    /// A completion, redacted.
+    /// Returns the completion, redacted.
     pub(crate) fn completion(&self, completion: Completion) -> Completion {
         if self.is_idle() {
             return completion;
@@ -197,7 +197,7 @@ impl Redactor {
                 let context = self.object(&context).unwrap_or(context);
                 Completion::Failed { code, message, context, spent }
             }
-            // A tool makes what it gives of what it was given, which was cut before; and it is to give the same again.
+            // The output of a tool stays: its input was already redacted, and a replay must give the same output.
             Completion::Tool { .. } | Completion::Done | Completion::Unknown => completion,
         }
     }

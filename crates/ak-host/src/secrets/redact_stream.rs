@@ -1,7 +1,7 @@
-//! Redacts a text that comes in pieces: the result equals the redaction of the whole text.
+//! Redacts a text that arrives in pieces, with the same result as redacting the whole text.
 //!
-//! Each rule is a stage that takes the output of the one before. A stage releases what later text cannot change and holds the rest
-//! back. It keeps a few released bytes, since a pattern may look at what precedes a match.
+//! Each rule is a stage that takes the output of the stage before. A stage releases what later text cannot change, and
+//! holds back the rest. It keeps the last released bytes, because a pattern may look at what precedes a match.
 
 use memchr::memmem;
 
@@ -11,22 +11,23 @@ use crate::{
     secrets::value::SecretValue,
 };
 
-/// How far a pattern looks to either side of what it matches, in bytes: one character.
+/// How far a pattern looks beyond both ends of its match, in bytes: one character.
 const LOOK_BYTES: usize = 4;
-/// So much of a word that is too long to be held back stays: the beginning of a key may be in it.
+/// Bytes at the end of a word that stay held back when the word is too long to be held back whole: a key may begin in
+/// them.
 const KEY_START_BYTES: usize = 128;
-/// Most characters of what kind of private key a PEM block says it is.
+/// Maximum number of characters of the label that gives the kind of private key in a PEM block.
 pub(crate) const PEM_LABEL_BYTES_MAX: usize = 64;
 const PEM_BEGIN: &[u8] = b"-----BEGIN ";
 const PEM_END: &[u8] = b"-----END ";
-/// Longest line that begins or ends such a block.
+/// Maximum length of the first or the last line of such a block, without its final dashes.
 const PEM_LINE_BYTES_MAX: usize = PEM_BEGIN.len() + PEM_LABEL_BYTES_MAX + "PRIVATE KEY BLOCK-----".len();
 
-/// Filters a text that comes in pieces.
+/// Redacts one text that arrives in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct StreamRedactor {
     stages: Vec<Stage>,
-    /// The beginning of a character whose rest has not come.
+    /// The first bytes of a character whose other bytes have not arrived.
     partial: Vec<u8>,
 }
 
@@ -36,7 +37,7 @@ impl StreamRedactor {
         self.partial.is_empty() && self.stages.iter().all(Stage::is_empty)
     }
 
-    /// Takes a piece and gives what can be let out.
+    /// Takes a piece of text, and returns the redacted text that can be released.
     pub(crate) fn push(&mut self, redactor: &Redactor, piece: &str) -> String {
         if redactor.is_idle() {
             return piece.to_owned();
@@ -45,7 +46,7 @@ impl StreamRedactor {
         self.text(bytes, false)
     }
 
-    /// What is left at the end.
+    /// Returns the remaining redacted text at the end, and resets the redactor.
     pub(crate) fn finish(&mut self, redactor: &Redactor) -> String {
         let bytes = self.advance(redactor, &[], true);
         let rest = self.text(bytes, true);
@@ -66,7 +67,7 @@ impl StreamRedactor {
         piece
     }
 
-    /// Bytes as a text. A pattern may cut a character in two: what is left of it is replaced.
+    /// Returns the bytes as text. A pattern may split a character; its remaining bytes are replaced by U+FFFD.
     fn text(&mut self, bytes: Vec<u8>, is_last: bool) -> String {
         let mut whole = std::mem::take(&mut self.partial);
         whole.extend(bytes);
@@ -81,21 +82,21 @@ impl StreamRedactor {
     }
 }
 
-/// One thing that is cut from a text.
+/// One rule for what is removed from a text.
 pub(crate) enum RedactionRule<'f> {
-    /// The exact value of a secret, and what takes its place.
+    /// The label that replaces the value of a secret, and the value.
     Value(&'f str, &'f SecretValue),
     Pattern(&'f Pattern),
 }
 
-/// A text on its way through one rule.
+/// The state of a text in one rule.
 #[derive(Debug, Default)]
 struct Stage {
-    /// What was let out last, for a pattern to look at, and what is held back.
+    /// The last released bytes, at which a pattern may look, and the bytes that are held back.
     text: Vec<u8>,
-    /// Where what is held back begins.
+    /// Index of the first byte that is held back.
     from: usize,
-    /// Whether what comes belongs to something that was replaced already.
+    /// Whether the following bytes belong to a match that was already replaced.
     is_dropping: bool,
 }
 
@@ -126,7 +127,7 @@ impl Stage {
         out
     }
 
-    /// Lets out what stands before a place.
+    /// Releases the bytes before index `to`.
     fn release(&mut self, to: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.text.get(self.from..to).unwrap_or_default());
         self.from = self.from.max(to);
@@ -146,7 +147,8 @@ impl Stage {
         self.release(self.text.len() - begun.unwrap_or(0), out);
     }
 
-    /// A pattern that matches at most so many bytes: whether it matches at a place is known once so many came behind it.
+    /// Applies a pattern that matches at most `most` bytes: whether it matches at an index is known once that many
+    /// bytes follow.
     fn bounded(&mut self, regex: &regex::bytes::Regex, most: usize, is_last: bool, out: &mut Vec<u8>) {
         let known = match is_last {
             true => self.text.len(),
@@ -156,7 +158,7 @@ impl Stage {
         self.release(known, out);
     }
 
-    /// Replaces what begins before a place.
+    /// Replaces the matches that begin before an index.
     fn replace(&mut self, regex: &regex::bytes::Regex, before: usize, out: &mut Vec<u8>) {
         while let Some(found) = regex.find_at(&self.text, self.from).map(|found| found.range()) {
             if found.start >= before {
@@ -168,7 +170,8 @@ impl Stage {
         }
     }
 
-    /// Keys of known forms lie within one word. A word that is too long to be held back is cut from its key on.
+    /// Applies the patterns of keys, whose matches lie in one word. From a word that is too long to be held back,
+    /// everything after the beginning of a key is removed.
     fn words(&mut self, regex: &regex::bytes::Regex, is_last: bool, out: &mut Vec<u8>) {
         if self.is_dropping {
             let rest = self.text.get(self.from..).unwrap_or_default();
@@ -188,12 +191,12 @@ impl Stage {
             return;
         }
         self.replace(regex, self.text.len(), out);
-        // A key that comes to the end may go on.
+        // A key that reaches the end of the held text may continue.
         self.is_dropping = self.from == self.text.len();
         self.release(self.text.len().saturating_sub(KEY_START_BYTES), out);
     }
 
-    /// A block that goes on to its end, or to the end of the text.
+    /// Removes blocks up to their last line, or else to the end of the text.
     fn blocks(
         &mut self,
         begin: &regex::bytes::Regex,
@@ -220,7 +223,7 @@ impl Stage {
         }
     }
 
-    /// From where on the text may be the beginning of the line that is waited for.
+    /// Returns the index from which the text may be the beginning of the awaited line.
     fn begun_line(&self) -> usize {
         let start = if self.is_dropping { PEM_END } else { PEM_BEGIN };
         let is_label = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'-');
@@ -233,7 +236,7 @@ impl Stage {
     }
 }
 
-/// Whether a key of a known form may have this byte.
+/// Whether a key of a known form may contain this byte.
 const fn is_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
 }
@@ -245,7 +248,7 @@ mod tests {
     use super::*;
     use crate::secrets::redact::tests::redactor;
 
-    /// Comes in the given pieces; more at the end.
+    /// Redacts a text that arrives in the given pieces.
     fn in_pieces(redactor: &Redactor, pieces: impl IntoIterator<Item = String>) -> String {
         let mut held = StreamRedactor::default();
         let mut out: String = pieces.into_iter().map(|piece| held.push(redactor, &piece)).collect();
@@ -254,8 +257,8 @@ mod tests {
         out
     }
 
-    /// Values that are part of one another, patterns with blanks, at borders of words and lines, over several characters,
-    /// and all the known forms.
+    /// Values that are part of one another; patterns with blanks, at word and line borders, and across characters; and
+    /// all the known forms.
     fn filters() -> Vec<Redactor> {
         let patterns = r#"patterns = ['(?:[0-9]{4} ){3}[0-9]{4}', '\bab{1,3}\b', '(?m)^x.y$', '(?i)пар.{0,3}ь', '[0-9]{3}-?[0-9]{2}', '(?-u:\xd0)']"#;
         vec![
@@ -284,7 +287,7 @@ mod tests {
             "-{1,7}",
             "\\PC{0,4}",
         ];
-        // Each part may be cut into pieces anywhere.
+        // Each part may be divided into pieces anywhere.
         let cut =
             (part, prop::collection::vec(any::<prop::sample::Index>(), 0..3)).prop_map(|(part, cuts)| {
                 let mut at: Vec<usize> = cuts.iter().map(|cut| cut.index(part.len() + 1)).collect();
@@ -303,7 +306,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-        /// However a text is cut, it comes out like the whole.
+        /// For every division of a text into pieces, the result equals that of the whole text.
         #[test]
         fn streamed_redaction_equals_whole_redaction(pieces in texts()) {
             let whole = pieces.concat();
@@ -314,7 +317,7 @@ mod tests {
         }
     }
 
-    /// A stream holds back what a pattern can reach, and no more.
+    /// A stream holds back no more than a pattern can reach.
     #[test]
     fn no_more_is_held_back_than_a_pattern_reaches() {
         let mut held = StreamRedactor::default();
@@ -338,7 +341,8 @@ mod tests {
         assert_eq!(out, "before\n[redacted]\nafter ");
     }
 
-    /// What is too long to be held back lets out no part of a value, and none of a key that began.
+    /// From a text that is too long to be held back, no part of a value is released, and no part of a key after its
+    /// beginning.
     #[test]
     fn a_word_that_is_too_long_to_be_held_is_cut_all_the_same() {
         let redactor = redactor(&["hunter2hunter2"], "builtin = true");
@@ -351,7 +355,7 @@ mod tests {
         assert_eq!(in_pieces(&redactor, pieces), format!("{long}-[redacted] after"));
     }
 
-    /// A script without spaces comes through as it comes.
+    /// Text in a script without spaces is released as it arrives.
     #[test]
     fn a_text_without_spaces_is_not_held_back() {
         let (redactor, mut pieces) = (redactor(&[], "builtin = true"), StreamRedactor::default());

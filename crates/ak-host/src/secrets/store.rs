@@ -1,8 +1,8 @@
-//! Puts secrets into requests after the decision.
+//! Inserts secrets into requests after the decision.
 //!
-//! An agent writes `secret://github` where the value of the secret shall stand. What it asked for is what the kernel
-//! decides on and records; the value takes the name's place only in the bytes that go to a destination which the
-//! operator bound it to.
+//! An agent writes `secret://github` where it wants the value of the secret. The kernel decides on and records the
+//! request with the name. The host replaces the name by the value only in the bytes that are sent to a destination to
+//! which the operator bound the secret.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -19,7 +19,7 @@ use crate::{
     secrets::value::SecretValue,
 };
 
-/// What stands before a secret's name in a request.
+/// The prefix of a secret's name in a request.
 const SCHEME: &str = "secret://";
 /// Why a request that names a secret is not sent.
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +32,12 @@ pub(crate) enum SecretError {
     Placement(String, String),
 }
 
-/// A secret and what it is bound to.
+/// A secret with the destinations and places to which it is bound.
 #[derive(Debug)]
 struct BoundSecret {
     name: String,
     value: SecretValue,
-    /// A policy that permits what may be asked with it.
+    /// A policy that permits exactly the URLs to which the secret may be sent.
     to: Policy,
     placements: Vec<SecretPlacement>,
 }
@@ -46,15 +46,15 @@ struct BoundSecret {
 #[derive(Debug, Default)]
 pub(crate) struct Secrets {
     bound: Vec<BoundSecret>,
-    /// By the name that stands in their place.
+    /// The values to remove from completions, each with the label that replaces it.
     values: Vec<(String, SecretValue)>,
 }
 
 impl Secrets {
-    /// Reads the secrets of the tables, by name. Relative paths are relative to `directory`.
+    /// Reads the secrets of the `[secret.NAME]` tables. Relative paths are relative to `directory`.
     ///
     /// # Errors
-    /// Names the table and says what is wrong with it, without a value.
+    /// Names the table and what is wrong with it, without a secret's value.
     pub(crate) fn new(tables: BTreeMap<String, SecretTable>, directory: &Path) -> Result<Secrets, String> {
         let mut secrets = Secrets::default();
         for (name, table) in tables {
@@ -86,11 +86,12 @@ impl Secrets {
         Ok(())
     }
 
-    /// Adds the key of a server. It is cut from replies, where `label` takes its place; but local servers take any key, and
-    /// are given short ones: such a one is not looked for.
+    /// Adds the key of a server. Completions have it replaced by `label`, unless it is shorter than
+    /// [`SECRET_BYTES_MIN`](crate::secrets::value::SECRET_BYTES_MIN): local servers accept any key, and removing a
+    /// short one would remove ordinary text.
     ///
     /// # Errors
-    /// When it holds what no header may hold.
+    /// When it contains a control character, which no header may contain.
     pub(crate) fn add_key(&mut self, label: String, key: Zeroizing<String>) -> Result<SecretValue, String> {
         let key = SecretValue::new_key(key)?;
         if !key.is_short() {
@@ -99,15 +100,16 @@ impl Secrets {
         Ok(key)
     }
 
-    /// What cuts these values from replies, and what the patterns match besides.
+    /// Returns a redactor that removes these values, and text that matches `patterns`.
     pub(crate) fn redactor(&self, patterns: Vec<Pattern>) -> Redactor {
         Redactor::new(&self.values, patterns)
     }
 
-    /// The values of the secrets in place of their names, where all of them belong there.
+    /// Returns headers and body with the names of secrets replaced by their values.
     ///
     /// # Errors
-    /// When one is not known, not bound to this destination, or not to this place.
+    /// When a header names an unknown secret, the URL names any secret, or a secret is not bound to this destination or
+    /// this place.
     pub(crate) fn substitute<'r>(
         &self,
         url: &CanonicalUrl,
@@ -148,7 +150,7 @@ impl Secrets {
         Ok(Cow::Owned(text))
     }
 
-    /// In a body, names of unknown secrets are left alone: it may be a text about them.
+    /// Replaces names of secrets in a body. Names of unknown secrets stay, since the body may be a text about them.
     fn body<'r>(&self, url: &CanonicalUrl, body: &'r [u8]) -> Result<Cow<'r, [u8]>, SecretError> {
         let mut filled = Vec::new();
         let mut rest = body;
@@ -180,14 +182,14 @@ impl Secrets {
     }
 }
 
-/// What is sent: never shown, never kept.
+/// Headers and body of a request with secrets: never displayed, never kept.
 pub(crate) struct SubstitutedRequest<'r> {
     pub(crate) headers: Vec<(&'r Text, Cow<'r, str>)>,
     pub(crate) body: Option<Cow<'r, [u8]>>,
 }
 
 impl SubstitutedRequest<'_> {
-    /// Whether a secret is in it.
+    /// Whether the request contains the value of a secret.
     pub(crate) fn holds_secret(&self) -> bool {
         let is_filled = |(_, value): &(&Text, Cow<'_, str>)| matches!(value, Cow::Owned(_));
         self.headers.iter().any(is_filled) || matches!(self.body, Some(Cow::Owned(_)))
@@ -220,7 +222,7 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
 }
 
-/// The longest name that `text` begins with.
+/// Returns the longest secret name at the beginning of `text`.
 fn leading_name(text: &[u8]) -> String {
     text.iter().copied().take_while(|byte| is_name_byte(*byte)).map(char::from).collect()
 }

@@ -1,4 +1,4 @@
-//! The keys of capability tokens. They live here: the kernel and its journal know none.
+//! The keys of capability tokens. Only the host has them; the kernel and its journal do not.
 
 use std::{io, path::Path};
 
@@ -8,20 +8,22 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::{random::random_bytes, secrets::key_file};
 
-/// The keys' place in the state directory: a line `id key` for each, the newest last. The newest makes tokens, all
-/// verify; to change keys, add a line, and take the old one away once its tokens are out of use.
+/// Name of the key file in the state directory. It has a line `id key` for each key, the newest last: the newest key
+/// signs tokens, and all keys verify them. To change keys, add a line, and remove the old one once its tokens are out
+/// of use.
 pub const KEYS_FILE: &str = "token-keys";
 
-/// Makes and verifies the tokens of one kernel.
+/// Signs and verifies the capability tokens of one kernel.
 pub(crate) struct CapabilityTokens(TokenKeys);
 
 impl CapabilityTokens {
-    /// The keys in the state directory, made there at first use; without a directory a key that ends with the process.
+    /// Reads the keys from the state directory, where they are created at first use. Without a directory it makes a key
+    /// that lasts as long as the process.
     ///
-    /// `run` is the id of the kernel's log: tokens of another log are not good here, even under the same key.
+    /// `run` is the id of the kernel's log: a token of another log is invalid here, even under the same key.
     ///
     /// # Errors
-    /// When the file cannot be read or made, others may read it, or it does not hold keys.
+    /// When the file cannot be read or created, other users may read it, or it does not contain keys.
     pub(crate) fn open(directory: Option<&Path>, run: [u8; 16]) -> io::Result<CapabilityTokens> {
         let fresh = || Ok(format!("1 {}\n", hex::encode(random_bytes()?)));
         let text = match directory {
@@ -44,10 +46,10 @@ impl CapabilityTokens {
         })
     }
 
-    /// The capability that a token, in base64url, gives.
+    /// Verifies a token in base64url, and returns its capability.
     ///
     /// # Errors
-    /// CAP_INVALID for everything that is not a token of this kernel, unchanged.
+    /// CAP_INVALID for any text that is not an unchanged token of this kernel.
     pub(crate) fn verify(&self, token: &str) -> Result<PresentedCapability, Failure> {
         let invalid = |reason: String| Failure::new(Code::CapInvalid, format!("cap: {reason}")).presented();
         if token.len() > TOKEN_BYTES_MAX.div_ceil(3) * 4 {
@@ -57,10 +59,10 @@ impl CapabilityTokens {
         PresentedCapability::new(self.0.verify(&bytes).map_err(|error| invalid(error.to_string()))?)
     }
 
-    /// The capability as a token, in base64url.
+    /// Returns the capability as a token, in base64url.
     ///
     /// # Errors
-    /// None in practice: a capability without caveats of its token's own fits.
+    /// None in practice: a token without caveats of its own always fits.
     pub(crate) fn sign(&self, capability: CapId) -> Result<String, Failure> {
         let token = self.0.issue(capability, &Authority::everything());
         token

@@ -1,21 +1,23 @@
-//! The value of a secret: shown nowhere, cleared when dropped.
+//! The value of a secret: never displayed, and wiped when dropped.
 
 use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
-/// Shorter values are refused, in bytes: to cut them from replies would cut what only looks like them.
+/// Minimum length of a secret, in bytes. A shorter one is rejected: removing it from completions would remove text that
+/// only looks like it.
 pub const SECRET_BYTES_MIN: usize = 8;
 
-/// The value of a secret. Neither its `Debug` nor any error shows it; its memory is cleared.
+/// The value of a secret. Neither its `Debug` nor any error shows it, and its memory is wiped when the last clone is
+/// dropped.
 #[derive(Clone)]
 pub(crate) struct SecretValue(Arc<Zeroizing<String>>);
 
 impl SecretValue {
-    /// Takes a value as it is to be sent.
+    /// Takes the value of a secret exactly as it is sent.
     ///
     /// # Errors
-    /// When it is shorter than [`SECRET_BYTES_MIN`] or holds what no header may hold.
+    /// When it is shorter than [`SECRET_BYTES_MIN`] or contains a control character, which no header may contain.
     pub(crate) fn new(value: Zeroizing<String>) -> Result<SecretValue, String> {
         if value.len() < SECRET_BYTES_MIN {
             return Err(format!("the value is shorter than {SECRET_BYTES_MIN} bytes"));
@@ -26,10 +28,10 @@ impl SecretValue {
         Ok(SecretValue(Arc::new(value)))
     }
 
-    /// Takes the key of a server, which may be shorter than [`SECRET_BYTES_MIN`]: local servers take any key.
+    /// Takes the key of a server, which may be shorter than [`SECRET_BYTES_MIN`], because local servers accept any key.
     ///
     /// # Errors
-    /// When it holds what no header may hold.
+    /// When it contains a control character, which no header may contain.
     pub(crate) fn new_key(key: Zeroizing<String>) -> Result<SecretValue, String> {
         if (1..SECRET_BYTES_MIN).contains(&key.len()) && !key.contains(char::is_control) {
             return Ok(SecretValue(Arc::new(key)));
@@ -37,7 +39,7 @@ impl SecretValue {
         SecretValue::new(key)
     }
 
-    /// Whether it is too short to be looked for in replies.
+    /// Whether the value is too short to be removed from completions.
     pub(crate) fn is_short(&self) -> bool {
         self.0.len() < SECRET_BYTES_MIN
     }

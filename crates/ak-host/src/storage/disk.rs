@@ -1,8 +1,8 @@
-//! A directory of the file system as the journal's disk.
+//! A directory of the file system as a disk of the journal or the vault.
 //!
-//! The directory is opened once and held open, so renaming or replacing it does not redirect the holder. Two writers notice each other:
-//! the lock is on the directory itself and on a file in it, whose path, inode and content (the *epoch* of its writer, 32 random bytes)
-//! are checked before each write: see `FileDisk::check`.
+//! The directory is opened once and kept open, so renaming or replacing it does not redirect its user. Two writers
+//! notice each other. A writer locks the directory itself and a file in it, and before each write checks path, inode
+//! and content of the lock file; the content is the writer's *epoch*, 32 random bytes. See `FileDisk::check`.
 
 use std::{
     collections::BTreeMap,
@@ -24,23 +24,23 @@ use rustix::{
 
 use crate::{storage::hash_accel::engine, storage::preallocate::Preallocator, storage::write_lock::Writer};
 
-/// The file whose lock is the right to write.
+/// The file whose lock gives the right to write.
 pub(super) const LOCK_FILE: &str = "lock";
 
-/// How much is written at a time where space is allocated.
+/// Number of zero bytes that are written at a time when space is allocated.
 const ZEROS_BYTES: usize = 1 << 20;
-/// How much of newly allocated space is written at once. What lies further ahead may never be used.
+/// Number of bytes of newly allocated space that are filled with zeros at once; space further ahead may never be used.
 const WRITTEN_AHEAD_BYTES: u64 = 8 << 20;
 
-/// The name of the file that the next segment will be.
+/// The name of the preallocated file for the next segment.
 const SPARE_FILE: &str = "spare";
-/// A file longer than this has its successor preallocated.
+/// When a file grows beyond this length, its successor is preallocated.
 const BUSY_BYTES: u64 = 16 << 20;
-/// How many descriptors are reserved for files to be opened later: the next segment, a snapshot.
+/// Number of descriptors that are reserved for opening files later: the next segment, a snapshot.
 const RESERVE_DESCRIPTORS: usize = 2;
-/// A write this short is a commit mark, right after its batch, for which the lock was checked already.
+/// Maximum length of a commit mark. The mark is written right after its batch, which checked the lock already.
 const MARK_BYTES: usize = 32;
-/// A directory whose files stay open. Clones are handles on the same one and share its lock.
+/// A directory as the disk of a journal, whose files stay open. Clones are handles on the same disk and share its lock.
 #[derive(Debug, Clone)]
 pub struct FileDisk {
     pub(super) shared: Arc<Shared>,
@@ -48,19 +48,19 @@ pub struct FileDisk {
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Where the directory was when it was opened, and where its lock file is; absolute.
+    /// Absolute paths of the directory and of its lock file, as of opening.
     pub(super) path: PathBuf,
     pub(super) lock_path: PathBuf,
-    /// None where there was none.
+    /// `None` when the directory did not exist.
     directory: Option<Arc<OwnedFd>>,
     files: Mutex<BTreeMap<String, Arc<Opened>>>,
-    /// Reserved descriptors, closed when no other is to be had.
+    /// Reserved descriptors, which are closed when no others are available.
     reserve: Mutex<Vec<OwnedFd>>,
     pub(super) writer: Mutex<Option<Writer>>,
     preallocator: Preallocator,
 }
 
-/// A file, and its device and number.
+/// An open file with its device and inode number.
 #[derive(Debug)]
 pub(super) struct Opened {
     file: File,
@@ -68,20 +68,20 @@ pub(super) struct Opened {
 }
 
 impl FileDisk {
-    /// Opens the directory, creating it for its owner alone if it is missing.
+    /// Opens the directory; a missing one is created, accessible to its owner alone.
     ///
     /// # Errors
-    /// When it cannot be made, or opened.
+    /// When the directory cannot be created or opened.
     pub fn new(directory: &Path) -> io::Result<FileDisk> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         FileDisk::open_existing(directory)
     }
 
-    /// Opens the directory to read it. A missing one is empty, and is not created.
+    /// Opens the directory to read it. A missing directory counts as empty, and is not created.
     ///
     /// # Errors
-    /// When it is there and cannot be opened.
+    /// When the directory exists and cannot be opened.
     pub(crate) fn open_existing(directory: &Path) -> io::Result<FileDisk> {
         let path = std::path::absolute(directory)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -105,12 +105,12 @@ impl FileDisk {
         Ok(FileDisk { shared: Arc::new(shared) })
     }
 
-    /// Whether there is a directory.
+    /// Whether the directory exists.
     pub(crate) fn is_there(&self) -> bool {
         self.shared.directory.is_some()
     }
 
-    /// Whether this process may write: false on a read-only file system or in another user's directory.
+    /// Whether this process may write the directory: false on a read-only file system or in another user's directory.
     pub(crate) fn is_writable(&self) -> bool {
         let locked = self.open_at(LOCK_FILE, OFlags::RDWR | OFlags::CREATE);
         !matches!(locked, Err(Errno::ACCESS | Errno::PERM | Errno::ROFS))
@@ -132,7 +132,7 @@ impl FileDisk {
         }
         let create = if create { OFlags::CREATE } else { OFlags::empty() };
         let opened = self.open_at(name, OFlags::RDWR | create).or_else(|errno| match errno {
-            // What cannot be written, a copy kept elsewhere for one, can still be read and verified.
+            // A file that cannot be written, such as one of a backup, can still be read and verified.
             Errno::ACCESS | Errno::PERM | Errno::ROFS => self.open_at(name, OFlags::RDONLY),
             errno => Err(errno),
         });
@@ -143,7 +143,7 @@ impl FileDisk {
         Ok(file)
     }
 
-    /// Opens a file of the directory, releasing a reserved descriptor if no other is to be had.
+    /// Opens a file of the directory; when no descriptor is available, it closes a reserved one.
     pub(super) fn open_at(&self, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let directory = self.shared.directory.as_ref().ok_or(Errno::NOENT)?;
         let try_open = || openat(&**directory, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
@@ -163,7 +163,7 @@ impl FileDisk {
         self.shared.reserve.lock().is_ok_and(|mut reserve| reserve.pop().is_some())
     }
 
-    /// Reserves descriptors for a writer, as far as they are to be had.
+    /// Reserves descriptors for a writer, as far as they are available.
     fn refill_descriptors(&self) {
         let is_writer = self.shared.writer.lock().is_ok_and(|writer| writer.is_some());
         let (Some(directory), Ok(mut reserve)) = (&self.shared.directory, self.shared.reserve.lock()) else {
@@ -186,12 +186,12 @@ impl FileDisk {
         }
         let end = match fallocate(file, FallocateFlags::empty(), before, length - before) {
             Ok(()) => length.min(before + WRITTEN_AHEAD_BYTES),
-            // File systems without preallocation: the space is taken when the zeros are written.
+            // On file systems without preallocation, writing zeros takes the space.
             Err(Errno::OPNOTSUPP) => length,
             Err(errno) => return Err(system(errno)),
         };
-        // Blocks that were never written would each cost a commit of the file system's own journal later on, with every
-        // sync of a batch; written at once, they cost one.
+        // The first write to a fresh block commits the file system's own journal at the next sync, which would delay
+        // every batch. Zeros written now cost one commit for all blocks.
         let zeros = vec![0; ZEROS_BYTES];
         let mut at = before;
         while at < end {
@@ -203,7 +203,7 @@ impl FileDisk {
     }
 }
 
-/// Device and number of a file.
+/// Returns device and inode number of a file.
 pub(super) fn id_of(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
@@ -217,7 +217,7 @@ impl Disk for FileDisk {
         *self.shared.writer.lock().map_err(|_| poisoned())? = Some(writer);
         self.check()?;
         self.refill_descriptors();
-        // A former writer's.
+        // A former writer may have left its preallocated file behind.
         self.shared.preallocator.discard();
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Disk for FileDisk {
         if self.shared.directory.is_none() {
             return Ok(names);
         }
-        // A descriptor of its own, so that nobody else moves its position.
+        // A separate descriptor, so that no other reader moves its position.
         let own = self.open_at(".", OFlags::RDONLY | OFlags::DIRECTORY).map_err(system)?;
         for entry in Dir::new(own).map_err(system)? {
             let name = entry.map_err(system)?.file_name().to_string_lossy().into_owned();
@@ -267,7 +267,7 @@ impl Disk for FileDisk {
             self.shared.preallocator.prepare();
         }
         match self.grow(name, length) {
-            // The preallocated file gives its space up.
+            // On a full disk the preallocated file is removed to free its space.
             Err(DiskError::Full) if self.shared.preallocator.discard() => self.grow(name, length),
             done => done,
         }
@@ -308,9 +308,9 @@ impl Disk for FileDisk {
     }
 }
 
-/// A disk with several handles.
+/// A disk that can have several handles.
 pub(crate) trait HostDisk: Disk + Send {
-    /// Another handle on the same disk, which shares its lock.
+    /// Returns another handle on the same disk, which shares its lock.
     fn handle(&self) -> BoxedDisk;
 }
 
@@ -320,7 +320,7 @@ impl<D: Disk + Send + Clone + 'static> HostDisk for D {
     }
 }
 
-/// Any disk that a journal can use.
+/// Any disk that a journal or vault can use.
 pub(crate) type BoxedDisk = Box<dyn HostDisk>;
 
 pub(super) fn poisoned() -> DiskError {

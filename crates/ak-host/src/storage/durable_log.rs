@@ -1,4 +1,4 @@
-//! Records in a journal on disk, with their bodies sealed under keys of the vault.
+//! Keeps records in a journal on disk, with their bodies sealed under keys of the vault.
 
 use std::{ops::Range, sync::Arc};
 
@@ -10,9 +10,9 @@ use ak_kernel::{Code, Failure, Record, SubjectId};
 
 use crate::storage::{disk::BoxedDisk, vault::Vault};
 
-/// Most entries of a page. The keys of their bodies are looked up under the log's lock.
+/// Maximum number of entries of a page, which bounds the time of looking up their keys under the log's lock.
 pub(super) const PAGE_ENTRIES: usize = 1 << 10;
-/// A page ends once it holds this many bytes of records.
+/// A page ends once it has this many bytes of records.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// A journal, and the vault with the keys of its bodies.
@@ -20,11 +20,11 @@ pub(crate) struct Durable {
     pub(crate) journal: Journal<BoxedDisk>,
     pub(crate) vault: Vault,
     pub(super) erasures: u64,
-    /// Records that a full disk kept from being written; they come before all others.
+    /// Records that could not be written on a full disk; they are written before all others.
     pub(super) unwritten: Vec<Record>,
 }
 
-/// A record as it goes to the disk: its entry, and its body sealed.
+/// A record as it is written to the disk: its leaf and its sealed body.
 type Stored = (Leaf, Arc<[u8]>);
 
 impl Durable {
@@ -46,7 +46,7 @@ impl Durable {
         sealed.collect()
     }
 
-    /// The records of these entries, their bodies opened; one that was erased is empty.
+    /// Returns the records of these entries with their bodies opened; an erased body is empty.
     pub(crate) fn records(&self, entries: Range<u64>) -> impl Iterator<Item = Result<Record, Failure>> {
         self.journal.records(entries).map(|found| {
             let (seq, kept) = found.map_err(journal_failure)?;
@@ -55,7 +55,7 @@ impl Durable {
     }
 }
 
-/// A record whose body is opened with these keys; one that was erased is empty.
+/// Returns a record with its body opened by the keys that `key` returns; an erased body is empty.
 pub(super) fn open_record<'k>(
     seq: u64,
     kept: ak_audit::Record,
@@ -77,7 +77,7 @@ pub(super) fn open_record<'k>(
     record(seq, ak_audit::Record { entry: kept.entry, body }, subjects)
 }
 
-/// Why the journal could not be read.
+/// Converts an error of reading the journal to a failure.
 pub(super) fn journal_failure(error: JournalError) -> Failure {
     match error {
         JournalError::Changed { seq } => {

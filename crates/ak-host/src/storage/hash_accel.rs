@@ -1,8 +1,9 @@
-//! SHA-256 and CRC-32C with the processor's own instructions, for the log.
+//! Computes SHA-256 and CRC-32C for the log with the processor's own instructions.
 
 use ak_audit::HashEngine;
 
-/// What this machine computes hashes and checksums with: instructions where the processor has them.
+/// Returns the hash engine of this machine, which uses the processor's instructions where they exist and portable code
+/// otherwise.
 #[must_use]
 pub fn engine() -> HashEngine {
     HashEngine {
@@ -23,7 +24,8 @@ fn best_compress_two() -> fn(&mut [[u32; 8]; 2], [&[ak_audit::Block]; 2]) {
     HashEngine::PORTABLE.compress_two
 }
 
-/// Two messages side by side: one alone waits four cycles for each `sha256rnds2`, of which the processor could do two.
+/// Hashes two messages in parallel: one message alone waits four cycles for each `sha256rnds2`, in which the processor
+/// can do two.
 #[cfg(target_arch = "x86_64")]
 #[allow(
     unsafe_code,
@@ -38,7 +40,7 @@ mod sha_ni {
 
     use ak_audit::Block;
 
-    /// FIPS 180-4 §4.2.2.
+    /// The constants of SHA-256 (FIPS 180-4 §4.2.2).
     #[rustfmt::skip]
     static K: [[u32; 4]; 16] = [
         [0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5], [0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5],
@@ -57,11 +59,11 @@ mod sha_ni {
 
     pub(super) fn compress_two(states: &mut [[u32; 8]; 2], blocks: [&[Block]; 2]) {
         debug_assert!(present());
-        // SAFETY: this function leaves the module only after `present` found what `lanes` is compiled for.
+        // SAFETY: callers get this function only after `present` found the instructions that `lanes` is compiled for.
         unsafe { lanes(states, blocks) }
     }
 
-    /// The two halves of one state as the instructions take them: words a, b, e, f and c, d, g, h.
+    /// Loads one state in the layout of the instructions: words a, b, e, f and c, d, g, h.
     #[target_feature(enable = "sha,sse4.1")]
     fn load_state(state: &[u32; 8]) -> [__m128i; 2] {
         let half: *const __m128i = state.as_ptr().cast();
@@ -116,7 +118,7 @@ mod sha_ni {
         store_state(second, b);
     }
 
-    /// Four rounds of both messages.
+    /// Computes four rounds of both messages.
     #[inline]
     #[target_feature(enable = "sha,sse4.1")]
     fn rounds(
@@ -137,7 +139,7 @@ mod sha_ni {
         ([abef_a, cdgh_a], [abef_b, cdgh_b])
     }
 
-    /// The last 16 words of the message schedule, four further on.
+    /// Advances the last 16 words of the message schedule by four.
     #[inline]
     #[target_feature(enable = "sha,sse4.1")]
     fn schedule([w0, w1, w2, w3]: [__m128i; 4]) -> [__m128i; 4] {
@@ -150,7 +152,7 @@ mod sha_ni {
 mod tests {
     use super::*;
 
-    /// Numbers that look like chance: SplitMix64.
+    /// Returns pseudo-random numbers (SplitMix64).
     fn random(seed: &mut u64) -> u64 {
         *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (*seed ^ (*seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

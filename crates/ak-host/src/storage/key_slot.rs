@@ -1,4 +1,4 @@
-//! A slot of the vault's file of keys: id (u64, little-endian), key (32 bytes), and a check of both (24 bytes).
+//! A slot of the vault's key file: id (u64, little-endian), key (32 bytes), and a check value of both (24 bytes).
 
 use ak_audit::seal::BodyKey;
 use ak_json::Digest;

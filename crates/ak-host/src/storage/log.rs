@@ -1,4 +1,4 @@
-//! Where records are kept: in memory, or in a journal on disk with their bodies sealed.
+//! Stores records: in memory, or in a journal on disk with their bodies sealed.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,26 +18,26 @@ use crate::storage::{
     verify::{Anchor, VerificationSummary},
 };
 
-/// The records of one kernel, in order.
+/// The log of one kernel: its records in order.
 pub(crate) enum Log {
     /// In memory, until the process ends.
     Memory(Box<Memory>),
-    /// On disk, synced before anything depends on them.
+    /// In a journal on disk; records are synced before anything depends on them.
     Durable(Box<Durable>),
-    /// The journal on disk is not writable: it can be read and verified.
+    /// A journal on disk that is not writable: it can only be read and verified.
     ReadOnly(Box<Durable>),
-    /// The journal on disk is damaged or does not replay: nothing is appended.
+    /// A journal on disk that is damaged or does not replay: nothing is appended.
     Damaged { followed: u64, first_bad: u64, reason: String },
-    /// The kernel is closed.
+    /// The log of a closed kernel.
     Closed,
 }
 
-/// Allocated space of a log, in bytes of records.
+/// The allocated space of a log, in bytes of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LogSpace {
-    /// For any request; 2^64 - 1 without a disk.
+    /// Space for any request; `u64::MAX` unless the log is a journal on disk.
     pub(crate) ordinary: u64,
-    /// Beside that, for what the owner must be able to do on a full disk.
+    /// Further space, for the requests of the owner that must work on a full disk.
     pub(crate) reserve: u64,
 }
 
@@ -46,7 +46,7 @@ impl Log {
         Log::Memory(Box::new(Memory::new()))
     }
 
-    /// Why nothing can be recorded; `None` when records can be.
+    /// Returns why nothing can be recorded; `None` when records can be appended.
     pub(crate) fn refusal(&self) -> Option<Failure> {
         match self {
             Log::Memory(_) | Log::Durable(_) => None,
@@ -65,8 +65,8 @@ impl Log {
         }
     }
 
-    /// Makes records durable; `expected` more bytes are promised. After [`JournalError::Full`] nothing is lost: the next call writes these
-    /// records first.
+    /// Makes records durable; the log has promised space for `expected` more bytes. After [`JournalError::Full`] no
+    /// record is lost: the next call writes these records first.
     pub(crate) fn append(&mut self, new: Vec<Record>, expected: u64) -> Result<(), JournalError> {
         match self {
             Log::Memory(memory) => new.into_iter().try_for_each(|record| memory.append(record)),
@@ -74,7 +74,7 @@ impl Log {
                 durable.unwritten.extend(new);
                 let entries = durable.sealed()?;
                 let journal = &mut durable.journal;
-                // Space was found before dispatch; the end of a segment takes none of it away.
+                // Space was allocated before dispatch; starting a new segment must not use it up.
                 journal.expect_bytes(expected);
                 journal.append_reserved(&entries)?;
                 durable.unwritten.clear();
@@ -84,12 +84,12 @@ impl Log {
         }
     }
 
-    /// The allocated space.
+    /// Returns the allocated space.
     pub(crate) fn space(&self) -> LogSpace {
         match self {
             Log::Durable(durable) => {
                 let journal = &durable.journal;
-                // Without space for keys there is none for records.
+                // Without space for keys, no record can be sealed.
                 let ordinary = if durable.vault.has_room() { journal.free_bytes() } else { 0 };
                 LogSpace { ordinary, reserve: journal.free_bytes_with_reserve().saturating_sub(ordinary) }
             }
@@ -102,7 +102,7 @@ impl Log {
     /// Reserves space for a snapshot of about `bytes` bytes, which an erasure needs.
     ///
     /// # Errors
-    /// LOG_FULL where there is none.
+    /// LOG_FULL when the disk has too little space.
     pub(crate) fn reserve_snapshot(&mut self, bytes: u64) -> Result<(), Failure> {
         match self {
             Log::Durable(durable) => durable.vault.reserve_snapshot(bytes).map_err(|error| match error {
@@ -117,7 +117,7 @@ impl Log {
         }
     }
 
-    /// Allocates space for `bytes` bytes of records.
+    /// Allocates space for `bytes` bytes of records, and for keys of their bodies.
     pub(crate) fn allocate_space(&mut self, bytes: u64) -> Result<(), JournalError> {
         match self {
             Log::Durable(durable) => {
@@ -128,7 +128,7 @@ impl Log {
         }
     }
 
-    /// A reader of every record that is kept now.
+    /// Returns a reader of all records that are kept now.
     pub(crate) fn reader(&self) -> LogReader {
         let erasures = self.erasures();
         let (source, first) = match self {
@@ -151,7 +151,7 @@ impl Log {
         LogReader { source, erasures, first, snapshots }
     }
 
-    /// How many subjects were erased since the log was opened.
+    /// Number of subjects that were erased since the log was opened.
     pub(crate) fn erasures(&self) -> u64 {
         match self {
             Log::Memory(memory) => memory.erasures,
@@ -160,7 +160,7 @@ impl Log {
         }
     }
 
-    /// The snapshot of entry `seq`, readable without the log's lock; `None` when it is no longer kept.
+    /// Returns the snapshot of entry `seq`, which can be read without the log's lock; `None` when it is no longer kept.
     pub(crate) fn stored_snapshot(&self, seq: u64) -> Option<StoredSnapshot> {
         match self {
             Log::Memory(memory) => {
@@ -174,7 +174,8 @@ impl Log {
         }
     }
 
-    /// Begins to write the snapshot of entry `seq`; `None` without a disk. That of an erasure may use the reserve.
+    /// Begins to write the snapshot of entry `seq`; returns `None` for a log in memory. The snapshot of an erasure may
+    /// use the reserve.
     pub(crate) fn begin_snapshot(
         &mut self,
         seq: u64,
@@ -192,8 +193,8 @@ impl Log {
         }
     }
 
-    /// Adopts a snapshot whose digest was recorded, and which was written to `file` if there is one. Returns the files of older ones, to be
-    /// removed.
+    /// Adopts a snapshot whose digest is recorded, and which was written to `file` if there is one. Returns the names
+    /// of files of older snapshots, for removal.
     pub(crate) fn keep_snapshot(
         &mut self,
         seq: u64,
@@ -210,14 +211,14 @@ impl Log {
         }
     }
 
-    /// Reserves again what an erasure's snapshot will need.
+    /// Refills the reserve for the snapshot of an erasure.
     pub(crate) fn fill_reserve(&mut self) {
         if let Log::Durable(durable) = self {
             durable.vault.fill_reserve();
         }
     }
 
-    /// Bytes of the newest snapshot that is kept.
+    /// Length of the newest snapshot in bytes; 0 when there is none on disk.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         match self {
             Log::Durable(durable) => durable.vault.snapshot_bytes(),
@@ -225,7 +226,7 @@ impl Log {
         }
     }
 
-    /// Writes the snapshot from which a journal of an earlier version continues: that of entry `seq`, the next one.
+    /// Writes the snapshot from which a journal of an earlier version continues; it belongs to the next entry, `seq`.
     pub(crate) fn keep_upgrade(&mut self, seq: u64, snapshot: &[u8]) -> Result<(), Failure> {
         match self {
             Log::Durable(durable) => durable.vault.write_snapshot(seq, snapshot, true).map_err(vault_failure),
@@ -233,7 +234,8 @@ impl Log {
         }
     }
 
-    /// Erases a subject once the snapshot of entry `seq` is kept: its bodies, and every earlier snapshot, whose files it returns for removal.
+    /// Erases a subject after the snapshot of entry `seq` was kept: makes its bodies unreadable, and forgets every
+    /// earlier snapshot. Returns the names of their files, for removal.
     pub(crate) fn erase(&mut self, subject: SubjectId, seq: u64) -> Result<Vec<String>, Failure> {
         match self {
             Log::Memory(memory) => {
@@ -251,7 +253,7 @@ impl Log {
         }
     }
 
-    /// The result of verifying a damaged journal.
+    /// Returns the result of verifying a damaged journal.
     pub(crate) fn verification_result(&self) -> Value {
         match self {
             Log::Damaged { followed, first_bad, reason } => {
@@ -276,7 +278,7 @@ impl Log {
         }
     }
 
-    /// The number of entries, and the Merkle root over them.
+    /// Returns the number of entries, and the Merkle root over them.
     pub(crate) fn tree_head(&self) -> Result<(u64, Hash), Failure> {
         match self {
             Log::Memory(memory) => Ok((memory.log.len(), memory.log.root())),
@@ -287,7 +289,7 @@ impl Log {
         }
     }
 
-    /// The root over the first `size` entries.
+    /// Returns the Merkle root over the first `size` entries.
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Failure> {
         let root = match self {
             Log::Memory(memory) => memory.log.tree().root_at(size),
@@ -297,7 +299,7 @@ impl Log {
         root.map_err(proof_failure)
     }
 
-    /// Proves that an entry stands among the first `size`.
+    /// Returns the proof that an entry is among the first `size` entries.
     pub(crate) fn inclusion_proof(&self, seq: u64, size: u64) -> Result<Vec<Hash>, Failure> {
         let path = match self {
             Log::Memory(memory) => memory.log.inclusion_proof(seq, size),
@@ -307,7 +309,7 @@ impl Log {
         path.map_err(proof_failure)
     }
 
-    /// The bytes of an entry.
+    /// Returns the bytes of an entry.
     pub(crate) fn entry(&self, seq: u64) -> Result<Arc<[u8]>, Failure> {
         let missing =
             |missing: MissingRecord| Failure::new(Code::NotFound, format!("entry {seq}: {missing}"));
@@ -322,13 +324,14 @@ impl Log {
         }
     }
 
-    /// The part of the journal that opening left unread, and a handle to read it by.
+    /// Returns the part of the journal that opening left unread, and a disk handle to read it; `None` when there is
+    /// none.
     pub(crate) fn scrub(&self) -> Option<(Scrub, BoxedDisk)> {
         let Log::Durable(durable) = self else { return None };
         Some((durable.journal.scrub()?, durable.journal.disk().handle()))
     }
 
-    /// The first entry that can be proven: earlier ones were not read yet.
+    /// The first entry that can be proven; earlier entries are not read yet.
     pub(crate) fn unread_below(&self) -> u64 {
         match self {
             Log::Durable(durable) | Log::ReadOnly(durable) => durable.journal.unread_below(),
@@ -336,7 +339,7 @@ impl Log {
         }
     }
 
-    /// Handles the result of a scrub. A journal found damaged can only be verified from then on.
+    /// Handles the result of a scrub. From then on a damaged journal can only be verified.
     ///
     /// # Errors
     /// When the scrub has to be repeated.

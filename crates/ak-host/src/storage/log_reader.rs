@@ -1,4 +1,4 @@
-//! Reads a whole log page by page, without keeping the writer waiting.
+//! Reads a whole log page by page, without delaying the writer.
 
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
@@ -15,30 +15,30 @@ use crate::{
     },
 };
 
-/// Reads a log from its first kept entry to its end at creation.
+/// Reads a log from the first kept entry to its end at the time of creation.
 pub(crate) struct LogReader {
     pub(super) source: Source,
     pub(super) erasures: u64,
     /// The first entry that is kept.
     pub(crate) first: u64,
-    /// The entries that snapshots belonged to.
+    /// The entries that have snapshots.
     pub(crate) snapshots: BTreeSet<u64>,
 }
 
 pub(super) enum Source {
-    /// What is left to be read.
+    /// The entries that are still to be read.
     Memory(Range<u64>),
     Disk(Box<Scan<BoxedDisk>>),
 }
 
-/// A snapshot that can be read.
+/// A snapshot that can be read without the log's lock.
 pub(crate) enum StoredSnapshot {
     Memory(Arc<Vec<u8>>),
     Disk(SnapshotFile),
 }
 
 impl StoredSnapshot {
-    /// Its bytes, if it is whole.
+    /// Returns the snapshot; `None` when its file is missing or damaged.
     pub(crate) fn read(&self) -> Option<Arc<Vec<u8>>> {
         match self {
             StoredSnapshot::Memory(bytes) => Some(bytes.clone()),
@@ -48,8 +48,8 @@ impl StoredSnapshot {
 }
 
 impl LogReader {
-    /// The next page, empty at the end; an erased body is empty. `log` locks the log for a moment. `None` when reading has to start again,
-    /// since an erasure or a pruning came between.
+    /// Returns the next page of records, in which erased bodies are empty; an empty page at the end. `log` locks the
+    /// log briefly. Returns `None` when an erasure or a pruning intervened, so that reading has to start again.
     pub(crate) fn page<'l>(
         &mut self,
         log: impl Fn() -> Result<FairGuard<'l, Log>, Failure>,

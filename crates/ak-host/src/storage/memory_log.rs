@@ -1,4 +1,4 @@
-//! Records kept in memory, until the process ends.
+//! Keeps records in memory, until the process ends.
 
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -10,15 +10,15 @@ use crate::storage::{
     hash_accel::engine,
 };
 
-/// Bytes of records that a log in memory keeps. Older ones are dropped; the hash chain continues.
+/// Maximum number of bytes of records that a log in memory keeps. Older records are dropped; the hash chain continues.
 pub const MEMORY_LOG_BYTES_MAX: usize = 256 << 20;
 
-/// A log in memory. Only this process reads it, so bodies are not sealed, and an erased one is emptied.
+/// A log in memory. Only this process can read it, so bodies are not sealed; an erasure empties them.
 pub(crate) struct Memory {
     pub(super) log: ak_audit::Log,
     /// The subjects of each kept record.
     subjects: VecDeque<Vec<SubjectId>>,
-    /// The snapshot of the last erasure, with its entry.
+    /// The entry and snapshot of the last erasure.
     pub(super) snapshot: Option<(u64, Arc<Vec<u8>>)>,
     pub(super) erasures: u64,
 }
@@ -48,7 +48,7 @@ impl Memory {
         }
     }
 
-    /// The next page of `entries`, which shrinks by those; empty when none are left.
+    /// Returns the next page of `entries`, and removes it from the range; empty when none are left.
     pub(super) fn page(&self, entries: &mut Range<u64>) -> Vec<Result<Record, Failure>> {
         let first = self.log.pruned_below();
         let subjects = |seq: u64| self.subjects.get(usize::try_from(seq.checked_sub(first)?).ok()?);

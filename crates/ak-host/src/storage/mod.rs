@@ -1,4 +1,4 @@
-//! Storage: the log, the vault beside it, the disk under both, and recovery from them.
+//! Stores the log and the vault on disk, and recovers a kernel from them.
 
 pub(crate) mod disk;
 pub(crate) mod durable_log;

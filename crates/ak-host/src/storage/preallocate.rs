@@ -1,7 +1,7 @@
 //! Preallocates the journal's next segment: a file of zeros, written and synced in the background.
 //!
-//! The first write to a fresh block commits the file system's own journal at the next sync. Zero-filling on the commit path doubles a
-//! batch's cost, so it is done ahead, in the background.
+//! The first write to a fresh block commits the file system's own journal at the next sync. Zero-filling on the commit
+//! path doubles a batch's cost, so it is done ahead, in the background.
 
 use std::{
     fs::File,
@@ -16,15 +16,15 @@ use std::{
 
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, fallocate, fstatvfs, openat, renameat, unlinkat};
 
-/// Length of the file: a segment, and a batch that goes beyond its end.
+/// Length of the file in bytes: a segment, and a batch that extends beyond its end.
 const FILE_BYTES: u64 = 68 << 20;
-/// How much is written at a time.
+/// Number of bytes that are written at a time.
 const ZEROS_BYTES: usize = 1 << 20;
 
-/// The file, whoever is writing it, and whether that should end.
+/// The preallocated file, the thread that writes it, and the flag that stops the thread.
 #[derive(Debug)]
 pub(crate) struct Preallocator {
-    /// `None` without a directory, and so without a file.
+    /// `None` when there is no directory, so that no file is written.
     directory: Option<Arc<OwnedFd>>,
     name: &'static str,
     writer: Mutex<Option<JoinHandle<bool>>>,
@@ -36,19 +36,19 @@ impl Preallocator {
         Preallocator { directory, name, writer: Mutex::default(), stop: Arc::default() }
     }
 
-    /// Starts to write the file, unless it is there.
+    /// Starts to write the file in the background, unless that was started already.
     pub(crate) fn prepare(&self) {
         let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return };
         if writer.is_none() {
             let (directory, name, stop) = (directory.clone(), self.name, self.stop.clone());
             stop.store(false, Ordering::Relaxed);
             let work = move || write_zeros(&directory, name, &stop).is_ok();
-            // Without the file the journal is slower, and as safe.
+            // Without the file the journal is slower, but just as safe.
             *writer = thread::Builder::new().name("ak-spare".into()).spawn(work).ok();
         }
     }
 
-    /// Renames the file to `to`, if it is ready.
+    /// Renames the file to `to` if it is complete; returns whether it did.
     pub(crate) fn take(&self, to: &str) -> bool {
         let (Some(directory), Ok(mut writer)) = (&self.directory, self.writer.lock()) else { return false };
         let ready = writer.take_if(|writer| writer.is_finished()).and_then(|writer| writer.join().ok());
@@ -65,7 +65,7 @@ impl Preallocator {
         }
     }
 
-    /// Removes the file; returns whether there was one.
+    /// Stops the write and removes the file; returns whether there was one.
     pub(crate) fn discard(&self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         if let Ok(mut writer) = self.writer.lock()
@@ -89,7 +89,7 @@ impl Drop for Preallocator {
 fn write_zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result<()> {
     let disk = fstatvfs(directory)?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < 2 * FILE_BYTES {
-        // A nearly full disk keeps its space for what is needed now.
+        // On a nearly full disk the space is kept for current data.
         return Err(io::ErrorKind::StorageFull.into());
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -102,7 +102,7 @@ fn write_zeros(directory: &OwnedFd, name: &str, stop: &AtomicBool) -> io::Result
             return Err(io::Error::other("stopped"));
         }
         file.write_all_at(&zeros, at)?;
-        // In small steps, so that other syncs wait for little of it.
+        // Synced in small steps, so that syncs of the journal wait only briefly.
         file.sync_data()?;
         at += zeros.len() as u64;
     }

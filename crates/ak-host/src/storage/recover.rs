@@ -1,4 +1,4 @@
-//! Recovers a kernel from a state directory: the newest valid snapshot, and everything recorded since.
+//! Recovers a kernel from a state directory: restores the newest valid snapshot, and replays all later entries.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -19,34 +19,35 @@ use crate::{
     storage::write_lock::lock_holder,
 };
 
-/// The journal's directory in the state directory.
+/// Name of the journal's directory in the state directory.
 pub const JOURNAL_DIRECTORY: &str = "journal";
-/// The vault's directory in the state directory.
+/// Name of the vault's directory in the state directory.
 pub const VAULT_DIRECTORY: &str = "vault";
 
-/// Told how far a recovery is: entries replayed, and entries to replay.
+/// A callback that reports the progress of a recovery: the number of entries replayed so far, and the number to replay
+/// in all.
 pub type Progress<'p> = &'p mut dyn FnMut(u64, u64);
 
-/// Advice when a disk could not be read.
+/// Advice for when a disk could not be read.
 const OPEN_AGAIN: &str = "once the disk can be read again, open the kernel again";
 
-/// Entries between two progress reports.
+/// Number of entries between two progress reports.
 const PROGRESS_ENTRIES: u64 = 4096;
 
-/// A kernel as its journal leaves it.
+/// A kernel recovered from its journal.
 pub(crate) struct Recovered {
     pub(crate) kernel: Kernel,
     pub(crate) log: Log,
-    /// Entries that were replayed.
+    /// Number of entries that were replayed.
     pub(crate) replayed: u64,
 }
 
-/// Opens the journal beneath `directory`, which begins a new kernel where it holds no entry.
+/// Opens the journal in the state directory `directory`, and recovers its kernel. An empty journal begins a new kernel.
 ///
 /// # Errors
 /// When the directory cannot be used, or another kernel uses it.
 pub(crate) fn open(directory: &Path, progress: Progress<'_>) -> Result<Recovered, Failure> {
-    // A segment, a vault and what effects open take more than the few that a process has at first.
+    // Segments, the vault and effects need more descriptors than the usual soft limit.
     raise_descriptor_limit();
     let within = |failure: Failure| Failure {
         message: format!("state directory {}: {}", directory.display(), failure.message),
@@ -67,8 +68,8 @@ pub(crate) fn open(directory: &Path, progress: Progress<'_>) -> Result<Recovered
     })
 }
 
-/// Opens a journal that may not be written, on a file system that is mounted read-only for one: it can be verified, and makes
-/// nothing.
+/// Opens a journal that is not writable, such as one on a file system mounted read-only: it can only be verified, and
+/// no file is created.
 fn open_to_verify(disk: BoxedDisk, vault: BoxedDisk, progress: Progress<'_>) -> Result<Recovered, Failure> {
     let opened = Journal::open_read_only(disk, &[]).map_err(|error| unusable(error.to_string()))?;
     let Some((journal, report)) = opened else {
@@ -84,7 +85,7 @@ fn open_to_verify(disk: BoxedDisk, vault: BoxedDisk, progress: Progress<'_>) -> 
     Ok(Recovered { kernel, log, replayed: followed.saturating_sub(first) })
 }
 
-/// Opens a journal on one disk, and what may be destroyed of it on another.
+/// Opens a journal on `disk`, with its vault on the disk `vault`.
 ///
 /// # Errors
 /// When a disk cannot be used, or another kernel uses it.
@@ -132,16 +133,16 @@ pub(crate) fn open_on(
     Ok(Recovered { kernel, log, replayed })
 }
 
-/// Whether a journal's disk holds anything of one.
+/// Whether a journal's disk contains any segment.
 fn holds_segments(disk: &dyn ak_audit::Disk) -> Result<bool, Failure> {
     disk.list().map(|names| !names.is_empty()).map_err(|error| unusable(error.to_string()))
 }
 
-/// Where a journal leads: the kernel, the first entry that is wrong and why, how many entries follow, and how many of these the
-/// newest snapshot stands for.
+/// The result of replaying a journal: the kernel; the first wrong entry and why, if any; the number of entries up to
+/// the last one that replayed; and how many of these the snapshot replaced.
 type Executed = (Kernel, Option<(u64, String)>, u64, u64);
 
-/// Replays a journal from its newest snapshot on.
+/// Replays a journal from its newest usable snapshot.
 fn execute(
     durable: &mut Durable,
     report: &RecoveryReport,
@@ -163,8 +164,8 @@ fn execute(
     Ok((kernel, wrong.or(damage), followed, first))
 }
 
-/// Continues a journal of an earlier version: the state that it led to is kept as a snapshot, and then recorded. A crash between the two
-/// leaves a snapshot without an entry, and the next opening starts again.
+/// Continues a journal of an earlier version: keeps the state to which it led as a snapshot, and then records that.
+/// After a crash between the two, the snapshot has no entry, and the next opening repeats the upgrade.
 fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     let from = kernel.earlier_version().unwrap_or_default();
     let full = |error: String| {
@@ -184,30 +185,30 @@ fn upgrade(kernel: &mut Kernel, log: &mut Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How a kernel's journal uses its disk.
+/// Returns the options by which a kernel's journal uses its disk.
 pub(crate) fn journal_options() -> journal::Options {
     journal::Options { reserve_bytes: OWNER_RESERVE_BYTES, ..journal::Options::default() }
 }
 
-/// What a journal sets aside on its disk, in bytes, for what the owner must be able to do when that is full: to revoke, to replace
-/// the policy, to erase and to verify.
+/// Space that a journal reserves on its disk, in bytes, for what the owner must be able to do when the disk is full:
+/// revoke capabilities, replace the policy, erase and verify.
 pub const OWNER_RESERVE_BYTES: u64 = 1 << 20;
-/// Room for the record by which a journal goes on under this version, in bytes.
+/// Space for the record by which a journal continues under this version, in bytes.
 const UPGRADE_BYTES: u64 = 16 << 10;
 
 /// The result of a replay.
 struct Execution {
     replay: Replay,
-    /// The first entry that was executed.
+    /// The first entry that was replayed.
     first: u64,
-    /// The first that does not follow, and why.
+    /// The first entry that does not replay, and why.
     wrong: Option<(u64, String)>,
-    /// Why a snapshot could not be read, where that is the disk's fault.
+    /// The disk's error, when a snapshot could not be read.
     unread: Option<String>,
 }
 
-/// Replays the journal from the newest snapshot that is readable and that the journal vouches for, else from the beginning. Removes
-/// unreadable snapshots.
+/// Replays the journal from the newest snapshot that is readable and whose digest the journal contains, else from the
+/// beginning. Removes unreadable snapshots.
 fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, DiskError> {
     let (mut unreadable, mut unread) = (Vec::new(), None);
     let mut executed = None;
@@ -226,7 +227,7 @@ fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, D
         let Ok(replay) = Replay::resume(&snapshot, ToolReplay::Recorded) else { continue };
         drop(snapshot);
         let execution = re_execute(replay, durable, progress);
-        // A snapshot that the journal does not vouch for is no start, whatever follows from it.
+        // The journal must contain the digest of the snapshot, even if all later entries replay from it.
         if execution.replay.vouched_for() >= Some(seq) {
             executed = Some(execution);
             break;
@@ -241,7 +242,7 @@ fn recover(durable: &mut Durable, progress: Progress<'_>) -> Result<Execution, D
     Ok(executed)
 }
 
-/// Continues a replay to the journal's end.
+/// Continues a replay to the end of the journal, or to the first wrong entry.
 fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> Execution {
     let (first, end) = (replay.entries(), durable.journal.len());
     let count = end.saturating_sub(first);
@@ -270,18 +271,18 @@ fn re_execute(mut replay: Replay, durable: &Durable, progress: Progress<'_>) -> 
     Execution { replay, first, wrong: None, unread: None }
 }
 
-/// A journal as it lies on the disk.
+/// The records and snapshots of a journal in a state directory, read without opening a kernel.
 #[derive(Debug)]
 pub struct StoredJournal {
-    /// Every record that is kept. A body that was erased is empty.
+    /// Every kept record, in order. An erased body is empty.
     pub records: Vec<Record>,
-    /// Snapshots of the state, by the entries that they belong to.
+    /// Snapshots of the state, by the entry of each.
     pub snapshots: BTreeMap<u64, Vec<u8>>,
 }
 
 impl StoredJournal {
-    /// The journal as one stream. Snapshots hold the whole state: they come along only where a body was erased, and nothing
-    /// could be executed after it without them.
+    /// Returns the journal as one stream, for export. Snapshots contain the whole state, so they are included only if a
+    /// body was erased or the journal was upgraded: entries after that cannot be replayed without them.
     #[must_use]
     pub fn to_stream(&self) -> Vec<u8> {
         let upgrades = |record: &Record| {
@@ -294,10 +295,10 @@ impl StoredJournal {
     }
 }
 
-/// Reads the journal in a state directory, without taking it from a kernel that uses it.
+/// Reads the journal in a state directory, even while a kernel uses it.
 ///
 /// # Errors
-/// When there is none, or it is damaged.
+/// When there is no journal, or it is damaged.
 pub fn read_journal(directory: &Path) -> Result<StoredJournal, Failure> {
     let within =
         |code, error: String| Failure::new(code, format!("state directory {}: {error}", directory.display()));
@@ -359,7 +360,7 @@ fn unusable(error: String) -> Failure {
     Failure::new(Code::Io, error)
 }
 
-/// A kernel without history.
+/// Returns a new kernel without history.
 ///
 /// # Errors
 /// IO when the system has no random source.

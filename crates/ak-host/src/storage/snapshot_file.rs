@@ -1,4 +1,4 @@
-//! A sealed snapshot of the kernel's state in a file of the vault, written and read beside whoever uses the vault.
+//! A sealed snapshot of the kernel's state in a file of the vault, which is written and read while the vault is used.
 
 use ak_audit::{
     DiskError,
@@ -10,10 +10,10 @@ use crate::{
     storage::disk::{BoxedDisk, HostDisk},
 };
 
-/// How much of a snapshot is written and synced at a time.
+/// Number of bytes of a snapshot that are written and synced at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// A snapshot to be written or read, beside whoever uses the vault.
+/// A file of a snapshot, which can be written or read without the vault.
 pub(crate) struct SnapshotFile {
     pub(super) disk: BoxedDisk,
     pub(super) name: String,
@@ -24,17 +24,17 @@ pub(crate) struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    /// The snapshot, if it is there and whole.
+    /// Returns the snapshot; `None` when the file is missing or damaged.
     pub(crate) fn read(&self) -> Option<Vec<u8>> {
         let bytes = read(&*self.disk, &self.name).ok()?;
         let (context, sealed) = bytes.split_first_chunk()?;
         seal::open(sealed, context, |id| (id == self.id).then_some(&self.key)).ok()
     }
 
-    /// Seals and writes the snapshot, as long as it `is_wanted`.
+    /// Seals and writes the snapshot, as long as `is_wanted` returns true.
     ///
     /// # Errors
-    /// When the disk fails or is full, or it is wanted no more; nothing is left of it then.
+    /// When the disk fails or is full, or the snapshot is no longer wanted; the file is removed then.
     pub(crate) fn write(&mut self, snapshot: &[u8], is_wanted: &dyn Fn() -> bool) -> Result<(), DiskError> {
         let context = random_bytes().map_err(|error| failed(&error.to_string()))?;
         let sealed = seal::seal(&[(self.id, &self.key)], &context, snapshot);
@@ -48,7 +48,7 @@ impl SnapshotFile {
 
     fn write_parts(&mut self, parts: &[&[u8]], is_wanted: &dyn Fn() -> bool) -> Result<(), DiskError> {
         let length = parts.iter().map(|part| part.len() as u64).sum();
-        // What a crash left of another attempt may be longer.
+        // A file that a crash left behind may be longer.
         remove(&mut *self.disk, &self.name)?;
         self.disk.allocate(&self.name, length)?;
         self.disk.shrink(&self.name, length)?;
@@ -58,14 +58,14 @@ impl SnapshotFile {
                 return Err(failed("the kernel is being closed"));
             }
             self.disk.write(&self.name, at, piece)?;
-            // Little by little, so that no other sync waits for much of it.
+            // Synced piece by piece, so that syncs of the journal wait only briefly.
             self.disk.sync(&self.name)?;
             at += piece.len() as u64;
         }
         self.disk.sync_dir()
     }
 
-    /// Removes files of snapshots that were forgotten.
+    /// Removes files of forgotten snapshots.
     ///
     /// # Errors
     /// When the disk fails.
@@ -83,7 +83,7 @@ pub(super) fn read(disk: &dyn HostDisk, name: &str) -> Result<Vec<u8>, DiskError
     Ok(bytes)
 }
 
-/// Removes a file, if it is there.
+/// Removes a file if it exists.
 pub(super) fn remove(disk: &mut dyn HostDisk, name: &str) -> Result<(), DiskError> {
     match disk.remove(name) {
         Err(DiskError::Absent) => Ok(()),

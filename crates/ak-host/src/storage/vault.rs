@@ -1,9 +1,11 @@
-//! The vault holds what an erasure destroys: the keys of bodies, and snapshots of the kernel's state. The journal beside it never forgets.
+//! The vault holds the data that an erasure destroys: the keys of bodies, and snapshots of the kernel's state. Nothing
+//! is deleted from the journal beside it.
 //!
-//! `keys` holds slots of 64 bytes: id (u64, little-endian), key (32), and the first 24 bytes of
-//! `SHA-256("ak-host body key\n" ‖ id ‖ key)`. A slot of zeros is free; a slot that does not check was torn by a crash before
-//! anything rested on it. `snapshot-SEQ` holds 32 random bytes and the snapshot sealed under them (see [`ak_audit::seal`])
-//! with a key of its own, whose id is 2⁶³ + SEQ: without the key nothing of an old one can be read, wherever its bytes went.
+//! The file `keys` has slots of 64 bytes: id (u64, little-endian), key (32), and the first 24 bytes of
+//! `SHA-256("ak-host body key\n" ‖ id ‖ key)`. A slot of zeros is free. A slot whose check value is wrong was torn by a
+//! crash before anything depended on it. A file `snapshot-SEQ` has 32 random bytes, and the snapshot sealed under them
+//! (see [`ak_audit::seal`]) with a key of its own, whose id is 2⁶³ + SEQ. Without the key, no copy of an old snapshot
+//! can be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,44 +24,47 @@ use crate::{
 
 /// The file of keys.
 const KEYS_FILE: &str = "keys";
-/// Slots that are kept free, so that a full disk fails no admitted request.
+/// Minimum number of allocated free slots, so that admitted requests succeed on a full disk.
 const FREE_SLOTS_MIN: u64 = 8 << 10;
-/// Slots are allocated so many at a time beyond that.
+/// Number of slots that are allocated beyond that at a time.
 const SLOTS_AHEAD: u64 = 8 << 10;
-/// The file whose space an erasure's snapshot takes on a full disk.
+/// The file whose space the snapshot of an erasure takes on a full disk.
 const RESERVE_FILE: &str = "reserve";
-/// How long it is at least, in bytes: erasing works on a full disk as long as the state is not longer.
+/// Minimum length of the vault's reserve, in bytes: on a full disk an erasure works as long as its snapshot is not
+/// longer.
 pub const VAULT_RESERVE_BYTES: u64 = 1 << 20;
-/// What a snapshot may grow by between the request to erase and the erasure: a part in so many, and at least so many bytes.
+/// The growth of a snapshot that is allowed for between the request to erase and the erasure: 1/N of its length, but at
+/// least `GROWTH_BYTES_MIN` bytes.
 const GROWTH_SHARE: u64 = 8;
 const GROWTH_BYTES_MIN: u64 = 64 << 10;
 pub(crate) struct Vault {
     pub(super) disk: BoxedDisk,
-    /// By id, with the slot.
+    /// The keys by id, each with the index of its slot.
     pub(super) keys: BTreeMap<u64, (BodyKey, u64)>,
     /// The first slot that was never used.
     next_slot: u64,
-    /// How many slots have room on the disk.
+    /// Number of slots that are allocated on the disk.
     slots: u64,
-    /// Whether a key was written and not synced.
+    /// Whether a key was written that is not synced yet.
     is_unsynced: bool,
-    /// How many bytes are reserved for an erasure's snapshot.
+    /// Number of bytes that are reserved for the snapshot of an erasure.
     reserved: u64,
-    /// By entry, and whether it is the one by which a journal of an earlier version goes on: that is kept until an erasure.
+    /// The kept snapshots by entry, and whether a journal of an earlier version continues from the snapshot: such a one
+    /// is kept until an erasure.
     pub(super) snapshots: BTreeMap<u64, bool>,
 }
 
 impl Vault {
-    /// Opens the vault on a disk, for one writer.
+    /// Opens the vault on a disk for its only writer.
     ///
     /// # Errors
-    /// When another holds it, or the disk fails.
+    /// When another writer holds the vault, or the disk fails.
     pub(crate) fn open(mut disk: BoxedDisk) -> Result<Vault, DiskError> {
         disk.lock()?;
         let mut vault = Vault::read_only(disk)?;
         vault.repair_keys()?;
         match vault.reserve() {
-            // The vault uses the slots that it has.
+            // On a full disk the vault uses the slots that it has.
             Ok(()) | Err(DiskError::Full) => {}
             Err(error) => return Err(error),
         }
@@ -91,7 +96,7 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Whether a vault's disk holds a key or a snapshot of some journal.
+    /// Whether a vault's disk has a key or a snapshot of any journal.
     ///
     /// # Errors
     /// When the disk fails.
@@ -126,8 +131,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Writes the keys again. After a failed or missing sync they may exist only in the page cache, which serves reads and is left out of
-    /// later syncs: nothing may be sealed under such a key.
+    /// Writes the keys again. After a failed or missing sync, keys may exist only in the page cache, which serves reads
+    /// but is not written by later syncs. Nothing may be sealed under such a key.
     fn repair_keys(&mut self) -> Result<(), DiskError> {
         if self.next_slot == 0 {
             return Ok(());
@@ -139,15 +144,15 @@ impl Vault {
         self.disk.sync_dir()
     }
 
-    /// Whether many keys can be made without asking the disk for room.
+    /// Whether at least [`FREE_SLOTS_MIN`] keys can be made without allocating space.
     pub(crate) const fn has_room(&self) -> bool {
         self.slots.saturating_sub(self.next_slot) >= FREE_SLOTS_MIN
     }
 
-    /// Asks the disk for room for keys, where it is short.
+    /// Allocates space for more keys if few slots are free.
     ///
     /// # Errors
-    /// [`DiskError::Full`]; the vault goes on with what it has.
+    /// [`DiskError::Full`]; the vault then continues with the slots that it has.
     pub(crate) fn reserve(&mut self) -> Result<(), DiskError> {
         if self.has_room() {
             return Ok(());
@@ -160,7 +165,7 @@ impl Vault {
         Ok(())
     }
 
-    /// Makes the keys that are not there yet, durable before anything is sealed under them.
+    /// Makes the missing keys among `ids`, and syncs them before anything is sealed under them.
     ///
     /// # Errors
     /// When the disk fails.
@@ -184,10 +189,10 @@ impl Vault {
         Ok(())
     }
 
-    /// Finds room for the snapshot of an erasure, which is about so long now.
+    /// Reserves space for the snapshot of an erasure, which has about `bytes` bytes now.
     ///
     /// # Errors
-    /// When the disk fails, or [`DiskError::Full`]: what was reserved before stays so.
+    /// When the disk fails, or [`DiskError::Full`]; an earlier reserve stays.
     pub(crate) fn reserve_snapshot(&mut self, bytes: u64) -> Result<(), DiskError> {
         let growth = (bytes / GROWTH_SHARE).max(GROWTH_BYTES_MIN);
         let wanted = bytes.saturating_add(growth).max(VAULT_RESERVE_BYTES);
@@ -198,22 +203,23 @@ impl Vault {
         Ok(())
     }
 
-    /// Reserves what every erasure may need. Where there is no space, the next one that asks finds that out.
+    /// Reserves at least [`VAULT_RESERVE_BYTES`] for an erasure. A full disk is not an error here: the next erasure
+    /// reports it.
     pub(crate) fn fill_reserve(&mut self) {
         let _ = self.reserve_snapshot(0);
     }
 
-    /// Releases the reserve to an erasure.
+    /// Releases the reserve to the snapshot of an erasure.
     pub(crate) fn release_reserve(&mut self) {
         self.reserved = 0;
-        // Without it the snapshot finds space or not, and says so.
+        // If this fails, writing the snapshot reports a full disk.
         let _ = self.disk.remove(RESERVE_FILE);
     }
 
-    /// Seals a body under the keys of these subjects, which were made before.
+    /// Seals a body under the keys of these subjects, which must exist.
     ///
     /// # Errors
-    /// [`SealError::Erased`] where a key is not there.
+    /// [`SealError::Erased`] when a key does not exist.
     pub(crate) fn seal(
         &self,
         subjects: &[SubjectId],
@@ -224,7 +230,7 @@ impl Vault {
         seal::seal(&keys.collect::<Result<Vec<_>, _>>()?, leaf, body)
     }
 
-    /// The keys that these sealed bodies need, as far as they are there.
+    /// Returns the existing keys among those that these sealed bodies need.
     pub(crate) fn keys_of<'b>(&self, sealed: impl Iterator<Item = &'b [u8]>) -> BTreeMap<u64, BodyKey> {
         let ids: BTreeSet<u64> = sealed.flat_map(|body| seal::key_ids(body).unwrap_or_default()).collect();
         ids.into_iter().filter_map(|id| Some((id, self.key(id)?.clone()))).collect()
@@ -234,10 +240,10 @@ impl Vault {
         self.keys.get(&id).map(|(key, _)| key)
     }
 
-    /// Destroys a key: what was sealed under it is obsolete.
+    /// Destroys a key, which makes the data sealed under it unreadable.
     ///
     /// # Errors
-    /// When the disk fails, and the key may still be there.
+    /// When the disk fails; the key may then still exist.
     pub(crate) fn destroy_key(&mut self, id: u64) -> Result<(), DiskError> {
         if let Some((_, slot)) = self.keys.get(&id) {
             self.disk.write(KEYS_FILE, slot * SLOT_BYTES as u64, &[0; SLOT_BYTES])?;
@@ -329,7 +335,7 @@ mod tests {
         assert_eq!(vault.snapshot(70), None, "a damaged one is none");
     }
 
-    /// A disk prepares a file for whoever writes much, which is longer than a snapshot.
+    /// A disk preallocates a file after large writes; that file is longer than a snapshot.
     #[test]
     fn a_snapshot_in_a_file_that_was_prepared_is_whole() {
         let place = scratch("prepared");

@@ -1,4 +1,4 @@
-//! The snapshots that a vault keeps: adopted, read, and forgotten by destroying their keys.
+//! The snapshots that a vault keeps: adopts and reads them, and forgets them by destroying their keys.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use crate::storage::{
     vault::Vault,
 };
 
-/// Ids from here on are those of snapshots' keys.
+/// The first id of a snapshot's key; ids of subjects are smaller.
 pub(super) const SNAPSHOT_IDS: u64 = 1 << 63;
-/// How many snapshots are kept at most.
+/// Maximum number of snapshots that are kept.
 const SNAPSHOTS_MAX: usize = 2;
 
 impl Vault {
-    /// Begins to write the snapshot of entry `seq` by making its key. The rest needs no lock.
+    /// Begins to write the snapshot of entry `seq` by making its key. Writing the returned file needs no lock.
     ///
     /// # Errors
     /// When the disk fails or is full.
@@ -26,8 +26,8 @@ impl Vault {
         Ok(SnapshotFile { disk: self.disk.handle(), name: name(seq, is_upgrade), seq, is_upgrade, id, key })
     }
 
-    /// Adopts a written snapshot and forgets the oldest beyond the limit by destroying their keys. Returns the files left of them, for
-    /// removal.
+    /// Adopts a written snapshot, and forgets the oldest ones beyond [`SNAPSHOTS_MAX`] by destroying their keys.
+    /// Returns the names of their files, for removal.
     ///
     /// # Errors
     /// When the disk fails.
@@ -43,10 +43,10 @@ impl Vault {
         Ok(obsolete)
     }
 
-    /// Writes and adopts a snapshot at once; `is_upgrade` for the one from which a journal of an earlier version continues.
+    /// Writes and adopts a snapshot at once; `is_upgrade` if a journal of an earlier version continues from it.
     ///
     /// # Errors
-    /// When the disk fails or is full; the snapshot then is not kept.
+    /// When the disk fails or is full; the snapshot is not kept then.
     pub(crate) fn write_snapshot(
         &mut self,
         seq: u64,
@@ -59,23 +59,23 @@ impl Vault {
         file.remove(&obsolete)
     }
 
-    /// Forgets every snapshot that belongs to an entry before this one: their keys are gone then. Gives the files that are left
-    /// of them, to be removed.
+    /// Forgets the snapshots of all entries before `seq` by destroying their keys. Returns the names of their files,
+    /// for removal.
     ///
     /// # Errors
-    /// When the disk fails, and one may still be readable.
+    /// When the disk fails; a snapshot may then still be readable.
     pub(crate) fn forget_snapshots_below(&mut self, seq: u64) -> Result<Vec<String>, DiskError> {
         let older: Vec<u64> = self.snapshots.range(..seq).map(|(seq, _)| *seq).collect();
         older.into_iter().filter_map(|seq| self.forget_snapshot(seq).transpose()).collect()
     }
 
-    /// Destroys the key of a snapshot. Gives the file that is left of it.
+    /// Destroys the key of a snapshot. Returns the name of its file.
     fn forget_snapshot(&mut self, seq: u64) -> Result<Option<String>, DiskError> {
         self.destroy_key(SNAPSHOT_IDS | seq)?;
         Ok(self.snapshots.remove(&seq).map(|is_upgrade| name(seq, is_upgrade)))
     }
 
-    /// Removes snapshots that cannot be read: a crash cut them short, or came before their files were removed.
+    /// Removes unreadable snapshots: their writing was cut short by a crash, or their key is already destroyed.
     ///
     /// # Errors
     /// When the disk fails.
@@ -88,31 +88,31 @@ impl Vault {
         if seqs.is_empty() { Ok(()) } else { self.disk.sync_dir() }
     }
 
-    /// Bytes of the newest snapshot.
+    /// Length of the newest snapshot's file in bytes; 0 when there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         let newest = self.snapshots.last_key_value();
         newest.and_then(|(seq, is_upgrade)| self.disk.length(&name(*seq, *is_upgrade)).ok()).unwrap_or(0)
     }
 
-    /// The entries that snapshots belong to, newest first.
+    /// The entries that have snapshots, newest first.
     pub(crate) fn snapshots(&self) -> Vec<u64> {
         self.snapshots.keys().rev().copied().collect()
     }
 
-    /// All snapshots that are whole.
+    /// Returns all snapshots that are complete and undamaged, by entry.
     pub(crate) fn all_snapshots(&self) -> BTreeMap<u64, Vec<u8>> {
         self.snapshots.keys().filter_map(|seq| Some((*seq, self.snapshot(*seq)?))).collect()
     }
 
-    /// The snapshot that belongs to entry `seq`, if it is there and whole.
+    /// Returns the snapshot of entry `seq`; `None` when it is missing or damaged, or the disk cannot be read.
     pub(crate) fn snapshot(&self, seq: u64) -> Option<Vec<u8>> {
         self.read_snapshot(seq).ok().flatten()
     }
 
-    /// The snapshot that belongs to entry `seq`; none where it is not there or not whole.
+    /// Returns the snapshot of entry `seq`; `None` when it is missing or damaged.
     ///
     /// # Errors
-    /// When the disk cannot be read: nobody knows then whether it is whole.
+    /// When the disk cannot be read, so that it is unknown whether the snapshot is damaged.
     pub(crate) fn read_snapshot(&self, seq: u64) -> Result<Option<Vec<u8>>, DiskError> {
         let Some(is_upgrade) = self.snapshots.get(&seq) else { return Ok(None) };
         let bytes = read(&*self.disk, &name(seq, *is_upgrade))?;
@@ -122,7 +122,7 @@ impl Vault {
         Ok(opened)
     }
 
-    /// The snapshot that belongs to entry `seq`, to be read beside whoever uses the vault.
+    /// Returns the file of the snapshot of entry `seq`, which can be read while the vault is used.
     pub(crate) fn snapshot_file(&self, seq: u64) -> Option<SnapshotFile> {
         let (is_upgrade, id) = (*self.snapshots.get(&seq)?, SNAPSHOT_IDS | seq);
         let key = self.key(id)?.clone();

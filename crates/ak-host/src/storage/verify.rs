@@ -1,4 +1,4 @@
-//! The result of a verification of the log, and the anchor that it rests on.
+//! The result of a verification of the log, and the anchor with which the log was compared.
 
 use ak_audit::{Checkpoint, SigningKey, VerifierKey, note::NoteError};
 use ak_json::{Value, object};
@@ -6,16 +6,16 @@ use ak_kernel::{Code, Failure};
 
 use crate::storage::log::Log;
 
-/// The checkpoint that a verification compares the log with, if any.
+/// The checkpoint with which a verification compares the log, if there is one.
 pub(crate) struct Anchor {
     signed_by: Option<String>,
     anchored_at: Option<u64>,
-    /// How the log contradicts the anchor: from which entry on, if known, and why.
+    /// How the log contradicts the anchor: the first such entry, if known, and the reason.
     contradiction: Option<(Option<u64>, String)>,
 }
 
 impl Anchor {
-    /// No anchor.
+    /// A verification without an anchor.
     pub(crate) const NONE: Anchor = Anchor { signed_by: None, anchored_at: None, contradiction: None };
 
     pub(crate) fn new(
@@ -48,7 +48,7 @@ impl Anchor {
         Ok(anchor)
     }
 
-    /// The result of a verification.
+    /// Returns the result of a verification as an object.
     pub(crate) fn result(self, followed: VerificationSummary) -> Value {
         let contradiction = followed.wrong.map(|(seq, reason)| (Some(seq), reason)).or(self.contradiction);
         let rests_on = match self.anchored_at {
@@ -65,22 +65,22 @@ impl Anchor {
     }
 }
 
-/// How much of a log was replayed, and the first entry that does not follow.
+/// How much of a log was replayed, and the first entry that does not replay.
 pub(crate) struct VerificationSummary {
-    /// Entries that follow.
+    /// Number of entries that were replayed.
     pub(crate) replayed: u64,
-    /// Entries that could not be executed again, because a body was erased or pruned.
+    /// Number of entries that could not be replayed, because a body was erased or pruned.
     pub(crate) opaque: u64,
-    /// Entries that an earlier version of the kernel wrote, and re-executes.
+    /// Number of entries that an earlier version of the kernel wrote, which only that version replays.
     pub(crate) not_replayed: u64,
-    /// How many entries were looked at, and those before the first that is kept.
+    /// Number of entries that were verified, including pruned ones before the first that is kept.
     pub(crate) entries: u64,
-    /// The first that does not follow, and why.
+    /// The first entry that does not replay, and why.
     pub(crate) wrong: Option<(u64, String)>,
 }
 
 impl VerificationSummary {
-    /// The summary of a log that cannot be read beyond the entry named in `failure`.
+    /// Returns the summary of a log that cannot be read beyond the entry `first_bad` of `failure`.
     pub(crate) fn damaged(failure: Failure) -> Result<VerificationSummary, Failure> {
         let Some(first_bad) = failure.context.get("first_bad").and_then(Value::as_u64) else {
             return Err(failure);

@@ -1,4 +1,4 @@
-//! The right to write to a directory: two locks, and an epoch by which each of two writers notices the other.
+//! The right to write to a directory: two locks, and an epoch by which two writers notice each other.
 
 use std::{
     fs::File,
@@ -24,39 +24,39 @@ use crate::{
     storage::disk::{FileDisk, LOCK_FILE, Opened, failed, id_of, poisoned, system},
 };
 
-/// Longest tick of a file system's clock: changes within one tick have the same change time.
+/// Maximum tick of a file system's clock: changes within one tick have the same change time.
 const FILE_CLOCK_TICK: Duration = Duration::from_millis(100);
 
-/// The right to write.
+/// A process's right to write to a directory.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// A child holds neither lock.
+    /// A forked child holds neither lock.
     _closed_in_child: [ClosedInChild; 2],
-    /// Both stay locked until the right to write ends.
+    /// The lock file and the directory, both locked until this value is dropped.
     file: File,
     directory: Arc<OwnedFd>,
-    /// Device and number of the lock file.
+    /// Device and inode number of the lock file.
     id: (u64, u64),
-    /// The content of the lock file; empty when there was no space for it.
+    /// The content of the lock file; empty when the disk had no space for it.
     epoch: Vec<u8>,
-    /// When the lock file was changed last, as far as that is known to be this writer's doing.
+    /// Change time of the lock file (seconds, nanoseconds) when it last contained this writer's epoch.
     changed: (i64, i64),
     since: Instant,
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // A child that was forked a moment ago may hold copies of both still.
+        // Unlocked explicitly, because a child that is just being forked may have copies of both descriptors.
         let _ = flock(&self.file, FlockOperation::Unlock);
         let _ = flock(&*self.directory, FlockOperation::Unlock);
     }
 }
 
 impl FileDisk {
-    /// Checks that no other writer took over: the lock file's path still leads to the file that this writer locked, which holds its epoch.
-    /// One system call when nothing changed.
+    /// Checks that no other writer took over: the path of the lock file must lead to the file that this writer locked,
+    /// and the file must contain its epoch. Takes one system call when nothing has changed.
     ///
-    /// A renamed directory is still this writer's, as long as no other stands in its place.
+    /// A renamed directory stays this writer's, unless another directory has its old path.
     pub(super) fn check(&self) -> Result<(), DiskError> {
         let mut writer = self.shared.writer.lock().map_err(|_| poisoned())?;
         // Tests write without a lock.
@@ -78,7 +78,7 @@ impl FileDisk {
         Ok(())
     }
 
-    /// The lock file of a directory whose path leads elsewhere, or nowhere.
+    /// Checks a directory whose lock file's path no longer leads to the locked file, and returns the stat of that file.
     fn check_moved(&self, writer: &Writer) -> Result<Stat, DiskError> {
         let held = statat(&**self.directory()?, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW);
         let held = held.ok().filter(|held| id_of(held) == writer.id);
@@ -86,14 +86,14 @@ impl FileDisk {
             return Err(taken_over("the lock file was removed or replaced: another may write here"));
         };
         match statat(CWD, &self.shared.path, AtFlags::empty()) {
-            // It was renamed, or this process may not go there any more.
+            // The directory was renamed, or this process can no longer access its path.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM) => Ok(held),
             Ok(_) => Err(taken_over("the directory was moved away, and another stands in its place")),
             Err(errno) => Err(system(errno)),
         }
     }
 
-    /// Checks that a file's name still leads to what was written.
+    /// Checks that a file's name still leads to the file that was written.
     pub(super) fn check_file(&self, name: &str, opened: &Opened) -> Result<(), DiskError> {
         if self.shared.writer.lock().map_err(|_| poisoned())?.is_none() {
             return Ok(());
@@ -107,7 +107,7 @@ impl FileDisk {
         }
     }
 
-    /// Locks the directory itself, whose lock nobody can remove, where its file system can do so.
+    /// Locks the directory itself, if its file system supports that. Removing the lock file does not release this lock.
     fn lock_directory(&self) -> Result<(), DiskError> {
         match flock(&**self.directory()?, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) | Err(Errno::BADF | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => {
@@ -118,7 +118,7 @@ impl FileDisk {
         }
     }
 
-    /// Locks the directory and writes this writer's epoch into the lock file.
+    /// Locks the directory and its lock file, and writes this writer's epoch into the lock file.
     pub(super) fn take_over(&self) -> Result<Writer, DiskError> {
         self.lock_directory()?;
         let file = File::from(self.open_at(LOCK_FILE, OFlags::RDWR | OFlags::CREATE).map_err(system)?);
@@ -130,7 +130,7 @@ impl FileDisk {
         let mut epoch = hex::encode(random_bytes().map_err(failed)?).into_bytes();
         match file.write_all_at(&epoch, 0) {
             Ok(()) => {}
-            // Without space for the epoch, the lock on the file has to do.
+            // Without space for the epoch, only the locks protect the directory.
             Err(error) if matches!(failed(io::Error::from(error.kind())), DiskError::Full) => epoch.clear(),
             Err(error) => return Err(failed(error)),
         }
@@ -154,9 +154,7 @@ fn changed_at(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or_default())
 }
 
-/// The epoch that a lock file holds.
-/// The process that locks a directory or its lock file, as the system tells it (proc_locks(5)). `None` where it does not tell, as for
-/// a process outside this one's namespace.
+/// Returns the epoch that a lock file contains.
 pub(super) fn lock_holder(directory: &Path) -> Option<u32> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let holder_of = |path: &Path| {

@@ -1,4 +1,4 @@
-//! A name server on loopback (RFC 1035) that answers as a test wants, and counts.
+//! A name server on loopback (RFC 1035) that answers as a test wants, and counts queries.
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
@@ -11,7 +11,8 @@ use std::{
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 
-/// Answers each query with what `zone` gives for the name and for how often it was asked for an IPv4 address before.
+/// Answers each query with the addresses that `zone` returns for the name and the number of earlier IPv4 queries for
+/// it.
 pub(crate) fn dns(zone: impl Fn(&str, u64) -> Vec<IpAddr> + Send + 'static) -> (SocketAddr, Arc<AtomicU64>) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -40,7 +41,7 @@ pub(crate) fn dns(zone: impl Fn(&str, u64) -> Vec<IpAddr> + Send + 'static) -> (
             for data in found {
                 answer.extend([0xc0, 12]);
                 answer.extend(kind.to_be_bytes());
-                // Class IN, a time to live of 0: whoever asks again is to ask here.
+                // Class IN with a time to live of 0, so that a client does not cache the answer.
                 answer.extend([0, 1, 0, 0, 0, 0, 0, u8::try_from(data.len()).unwrap()]);
                 answer.extend(data);
             }
@@ -50,7 +51,7 @@ pub(crate) fn dns(zone: impl Fn(&str, u64) -> Vec<IpAddr> + Send + 'static) -> (
     (address, asked)
 }
 
-/// Name and type of the first question, and where it ends.
+/// Returns name and type of the first question, and the offset of its end.
 fn question(query: &[u8]) -> Option<(String, u16, usize)> {
     let (mut at, mut labels) = (12, Vec::new());
     loop {

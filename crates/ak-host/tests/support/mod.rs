@@ -18,7 +18,7 @@ use std::{
 use ak_host::ak_kernel::{AdminRequest, Code, HttpRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options, Server, owner_token};
 
-/// A directory that is gone with the value.
+/// A directory that is removed when the value is dropped.
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -50,11 +50,11 @@ impl Drop for Scratch {
     }
 }
 
-/// A file system that is mounted as long as the value lives.
+/// A file system that is unmounted when the value is dropped.
 pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    /// Mounts a directory over itself, read-only. None where this test may not mount, which it says.
+    /// Mounts a directory over itself, read-only. Returns `None`, and prints that, when the test may not mount.
     pub(crate) fn read_only(directory: &Path) -> Option<Mount> {
         let mount = Mount::over(directory, &["--bind".as_ref(), directory.as_os_str()])?;
         let mut remount = std::process::Command::new("mount");
@@ -62,7 +62,7 @@ impl Mount {
         remounted.is_ok_and(|status| status.success()).then_some(mount)
     }
 
-    /// Mounts a file system in memory of so many bytes. None where this test may not mount, which it says.
+    /// Mounts a file system of `bytes` bytes in memory. Returns `None`, and prints that, when the test may not mount.
     pub(crate) fn tmpfs(directory: &Path, bytes: u64) -> Option<Mount> {
         let size = format!("size={bytes}");
         Mount::over(
@@ -128,7 +128,8 @@ pub(crate) fn get(url: &str) -> Request {
     })
 }
 
-/// Answers each connection's first request with what `answer` makes of its request line and headers.
+/// Starts a web server that answers each connection's first request with what `answer` returns for its request line and
+/// headers.
 pub(crate) fn web(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (u16, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -138,7 +139,7 @@ pub(crate) fn web(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> (u
         for stream in listener.incoming() {
             let Ok(stream) = stream else { return };
             counter.fetch_add(1, Ordering::SeqCst);
-            // A client that hangs up early is part of some tests.
+            // This fails when the client hangs up early, as some tests do.
             let _ = respond(stream, &answer);
         }
     });
@@ -164,7 +165,7 @@ pub(crate) fn redirect(to: &str) -> String {
     format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
-/// The owner's session with a kernel, over a socket of its own.
+/// Opens the owner's session with a kernel over a socket of its own.
 pub(crate) fn over_a_socket(kernel: &Connection, scratch: &Scratch) -> Connection {
     let token = owner_token(&scratch.join("token")).unwrap();
     let server = Server::bind(kernel, &scratch.join("ak.sock"), &token).unwrap();

@@ -1,5 +1,5 @@
-//! A server on loopback that answers like a model's: it keeps connections open, streams, and fails as a test wants. And a
-//! kernel that asks it.
+//! A model server on loopback, which keeps connections open, streams, and fails as a test wants; and a kernel that uses
+//! it.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -16,7 +16,7 @@ use ak_host::{Connection, Options};
 
 use super::{Scratch, load};
 
-/// What the server was asked.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthenticatedRequest {
     pub(crate) path: String,
@@ -24,24 +24,24 @@ pub(crate) struct AuthenticatedRequest {
     pub(crate) body: Value,
 }
 
-/// What it does then.
+/// How the server handles a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Then {
     /// A whole answer.
     Answer(u16, String),
-    /// The same with headers of its own.
+    /// A whole answer with further headers.
     With(u16, &'static str, String),
-    /// Events, and the end of the body.
+    /// Events, then the end of the body.
     Stream(Vec<String>),
-    /// Events, and then the connection is closed in the middle of the body.
+    /// Events, then the connection is closed in the middle of the body.
     Break(Vec<String>),
-    /// Events, and then nothing more, until the client hangs up.
+    /// Events, then nothing more until the client hangs up.
     Stall(Vec<String>),
     /// Events without end, until the client hangs up.
     Endless(String),
-    /// Nothing; the connection is closed.
+    /// No answer; the connection is closed.
     Hang,
-    /// Nothing, until the client hangs up.
+    /// No answer, until the client hangs up.
     Silence,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Model {
     pub(crate) port: u16,
     pub(crate) asked: Arc<Mutex<Vec<AuthenticatedRequest>>>,
     pub(crate) connections: Arc<AtomicU64>,
-    /// How many endless answers the client put an end to.
+    /// Number of endless answers that the client ended.
     pub(crate) cut: Arc<AtomicU64>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn model(answer: impl Fn(&AuthenticatedRequest, usize) -> Then + Send
         while let Ok((stream, _)) = listener.accept() {
             served.connections.fetch_add(1, Ordering::SeqCst);
             let (served, answer) = (served.clone(), answer.clone());
-            // A client that hangs up ends its connection's thread.
+            // The thread of a connection ends when the client hangs up.
             std::thread::spawn(move || serve(stream, &served, &*answer));
         }
     });
@@ -154,7 +154,7 @@ fn whole(stream: &mut TcpStream, status: u16, headers: &str, text: &str) -> std:
 
 pub(crate) const KEY: &str = "sk-test-0123456789abcdefghij";
 
-/// A kernel whose models are these: pattern, server, further lines.
+/// A kernel with these models: pattern, server, further lines of the `[[model]]` table.
 pub(crate) fn kernel(models: &[(&str, &Model, &str)], policy: &str) -> (Connection, Scratch) {
     let scratch = Scratch::new("models");
     std::fs::write(scratch.join("key"), KEY).unwrap();
@@ -181,7 +181,7 @@ pub(crate) fn ask(kernel: &Connection, request: Value) -> Outcome {
     kernel.call(Request::Infer(InferRequest { request, stream: false, price: None }))
 }
 
-/// The chunks and the end of a stream.
+/// Returns the chunks and the outcome of a stream.
 pub(crate) fn stream(kernel: &Connection, request: Value) -> (Vec<Value>, Outcome) {
     let mut chunks = Vec::new();
     let outcome = kernel.call_streaming(
@@ -217,7 +217,7 @@ pub(crate) fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
     path.split('.').try_fold(value, step).unwrap_or(&Value::Null)
 }
 
-/// Tokens used and set aside.
+/// Returns the tokens used and reserved.
 pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
     let status =
         value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
@@ -225,7 +225,7 @@ pub(crate) fn tokens(kernel: &Connection) -> (u64, u64) {
     (part("used"), part("reserved"))
 }
 
-/// Tokens used, and millionths of a dollar.
+/// Returns the tokens used, and the cost in millionths of a dollar.
 pub(crate) fn spent(kernel: &Connection) -> (u64, u64) {
     let status =
         value(kernel.call(Request::Agent(AgentRequest::BudgetStatus { dimension: None, agent: None })));
@@ -233,7 +233,7 @@ pub(crate) fn spent(kernel: &Connection) -> (u64, u64) {
     (used("tokens"), used("cost_micro_usd"))
 }
 
-/// An event of a chat-completions stream.
+/// Returns an event of a chat-completions stream.
 pub(crate) fn delta(text: &str) -> String {
     format!(
         "data: {{\"id\":\"1\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{}}}}}]}}\n\n",
@@ -258,7 +258,7 @@ pub(crate) fn completion(usage: &str) -> String {
 
 pub(crate) const TEN: &str = ",\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3,\"total_tokens\":10}";
 
-/// A chat-completions server that behaves.
+/// Behaves like a correct chat-completions server.
 pub(crate) fn good(asked: &AuthenticatedRequest, _: usize) -> Then {
     match at(&asked.body, "stream").as_bool() {
         Some(true) => Then::Stream(

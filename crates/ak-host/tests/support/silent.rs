@@ -1,4 +1,4 @@
-//! A server that keeps its clients waiting, and calls that nobody's thread waits for.
+//! A server that keeps its clients waiting, and calls that need no waiting thread.
 
 use std::{
     io::{Read, Write},
@@ -13,7 +13,7 @@ use std::{
 use ak_host::ak_kernel::{HttpRequest, Outcome, Request};
 use ak_host::{CancellationToken, Connection, OutcomeFuture};
 
-/// A server that takes every connection and answers none before it is told to.
+/// A server that accepts every connection, and answers only when told to.
 pub(crate) struct Silent {
     port: u16,
     pub(crate) taken: Arc<AtomicU64>,
@@ -37,7 +37,7 @@ impl Silent {
 
     pub(crate) fn answer_all(&self) {
         for mut stream in std::mem::take(&mut *self.held.lock().unwrap()) {
-            // An answer before the request is none.
+            // The request has to arrive before the answer is sent.
             let _ = stream.read(&mut [0; 4096]).unwrap();
             stream.write_all(super::ok("late").as_bytes()).unwrap();
         }

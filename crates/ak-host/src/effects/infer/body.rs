@@ -1,4 +1,4 @@
-//! The body of a model's answer, read piece by piece and no further than is wanted.
+//! Reads the body of a model's answer piece by piece, not ahead of the caller.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,12 +10,12 @@ use hyper::{
 
 use crate::net::{connection::HttpConnection, error::HttpError};
 
-/// Longest pause of a stream, in milliseconds.
+/// Maximum pause between two pieces of an answer, in milliseconds; after that the call fails.
 pub const STREAM_IDLE_MS_MAX: u64 = 120_000;
-/// Once this many bytes of a stream were read, they are put to the kernel though more are ready.
+/// A step of a stream ends once it has this many bytes, even if more are ready.
 const STEP_BYTES_MAX: usize = 8 << 10;
 
-/// Reads a body piece by piece, up to a limit.
+/// Reads a body piece by piece, up to `bytes_max` bytes.
 pub(super) struct BodyReader<'l> {
     body: Incoming,
     connection: &'l mut HttpConnection,
@@ -40,7 +40,8 @@ impl BodyReader<'_> {
         }
     }
 
-    /// Waits for the next piece and takes with it those that are ready: one step, one record. False at the end.
+    /// Waits for the next piece and passes it to `take`, with further pieces that are ready, so that they become one
+    /// step and one record. Returns false at the end of the body.
     pub(super) async fn read_available(&mut self, mut take: impl FnMut(&[u8])) -> Result<bool, HttpError> {
         let Some(mut data) = self.next().await? else { return Ok(false) };
         let mut bytes = 0;
@@ -64,7 +65,7 @@ impl BodyReader<'_> {
     }
 }
 
-/// The content coding of a body other than `identity`.
+/// Returns the content coding of a body, if it is not `identity`.
 pub(super) fn content_coding(response: &Response<Incoming>) -> Option<String> {
     let codings = response.headers().get_all(CONTENT_ENCODING).into_iter();
     let mut codings = codings.map(|coding| String::from_utf8_lossy(coding.as_bytes()).trim().to_owned());
@@ -77,7 +78,7 @@ pub(super) fn is_json(response: &Response<Incoming>) -> bool {
     kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-/// How long the server asks to wait before a retry, in milliseconds (RFC 9110 §10.2.3).
+/// Returns how long the server asks to wait before a retry, in milliseconds (RFC 9110 §10.2.3).
 pub(super) fn retry_after_ms(response: &Response<Incoming>) -> Option<u64> {
     let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::trim);
     let milliseconds = header("retry-after-ms").and_then(|told| told.parse::<u64>().ok());

@@ -1,4 +1,5 @@
-//! One model call: sent over an idle or a new connection, retried while it surely did not run, its answer read whole or streamed.
+//! One model call: sends the request over an idle or a new connection, retries it while it certainly did not run, and
+//! reads the answer, whole or streamed.
 
 use std::{
     sync::Arc,
@@ -35,25 +36,27 @@ use crate::{
     },
 };
 
-/// Most retries of a request that did not run.
+/// Maximum number of retries of a request that did not run.
 pub const INFER_RETRIES_MAX: u32 = 2;
-/// Longest wait before a retry, in milliseconds. If the server asks for more, the request fails and says so.
+/// Maximum wait before a retry, in milliseconds. If the server asks for a longer wait, the request fails with the
+/// server's refusal.
 pub const RETRY_WAIT_MS_MAX: u64 = 2_000;
-/// First wait before a retry, in milliseconds; it doubles.
+/// Wait before the first retry, in milliseconds; it doubles with each retry.
 const RETRY_WAIT_MS: u64 = 100;
-/// How many times more bytes than its longest answer a stream may have: most of them are not text.
+/// Maximum length of a stream, as a multiple of the longest permitted answer: most bytes of a stream are not text of
+/// the answer.
 pub const STREAM_FRAMING_MAX: u64 = 16;
 /// How long to wait for the end of a finished stream, so that its connection can be reused.
 const STREAM_END_GRACE: Duration = Duration::from_millis(20);
-/// Longest error text of a server that is passed on, in bytes.
+/// Maximum length of a server's error text that is read and passed on, in bytes.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
-/// How far a request went: its possible cost depends on it.
+/// How far a request got, which determines its possible cost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestProgress {
-    /// Nothing was sent that could have run.
+    /// Nothing was sent that the server could have run.
     NotSent,
-    /// It was sent, and its outcome is unknown.
+    /// The request was sent, and its outcome is unknown.
     Sent,
     /// An answer has begun.
     Answering,
@@ -64,18 +67,18 @@ pub(super) struct Call<'c, C> {
     pub(super) route: &'c Arc<Route>,
     pub(super) job: InferJob,
     pub(super) context: &'c InferContext<'c, C>,
-    /// The circuit's permit, until it is known whether the server answers.
+    /// The circuit's permit; `None` once it is reported whether the server answers.
     pub(super) permit: Option<CircuitPermit<'c>>,
     pub(super) stream: Stream,
     pub(super) answer: ChatCompletion,
     pub(super) whole: Option<Value>,
     pub(super) progress: RequestProgress,
-    /// Whether the server refused `stream_options`, and is asked without.
+    /// Whether the server rejected `stream_options`, so that the request is sent without them.
     pub(super) omits_stream_options: bool,
 }
 
 impl<C: EffectContext> Call<'_, C> {
-    /// Sends the request and reads the answer; retries what did not run.
+    /// Sends the request and reads the answer. Retries a request that did not run.
     pub(super) async fn run(&mut self) -> Result<(), InferError> {
         let mut body = self.outgoing()?;
         let mut tries = 0;
@@ -122,7 +125,8 @@ impl<C: EffectContext> Call<'_, C> {
                 return Err(InferError::Refused(failure));
             }
             if self.omits_stream_options {
-                // The same request is accepted without it, so that was the reason.
+                // The server accepts the same request without `stream_options`, so it rejected the first one because of
+                // them.
                 self.route.refuse_stream_options();
             }
             if let Some(coding) = content_coding(&response) {
@@ -159,7 +163,7 @@ impl<C: EffectContext> Call<'_, C> {
         }
     }
 
-    /// Reports to the circuit whether the server answers; once it did, only a later failure.
+    /// Reports to the circuit whether the server answers. After a first report, only a failure is reported.
     pub(super) fn report(&mut self, good: bool) {
         match self.permit.take() {
             Some(permit) => permit.report(good, Instant::now()),
@@ -168,7 +172,8 @@ impl<C: EffectContext> Call<'_, C> {
         }
     }
 
-    /// Sends over an idle connection, else over a new one. A request that a closed connection did not take is sent again.
+    /// Sends the request over an idle connection, else over a new one. When an idle connection turns out to be closed
+    /// before it took the request, the next one is tried.
     async fn send(&mut self, body: &[u8]) -> Result<(Response<Incoming>, HttpConnection), HttpError> {
         let mut request = outgoing::http_request(self.route, body)?;
         while let Some(mut connection) = self.route.pool.take() {
@@ -186,17 +191,17 @@ impl<C: EffectContext> Call<'_, C> {
         Ok((connection.send(request).await?, connection))
     }
 
-    /// Reads the body of an error response.
+    /// Reads an error response, and returns it as a failure with the secrets removed.
     async fn read_refusal(&self, response: Response<Incoming>, connection: &mut HttpConnection) -> Failure {
         let (status, wait) = (response.status(), retry_after_ms(&response));
         let mut text = Vec::new();
-        // When the text is too long or breaks off, the status has to do.
+        // When the text is too long or breaks off, the failure holds the part that was read.
         let mut body = BodyReader::of(response, connection, ERROR_BYTES_MAX);
         while let Ok(Some(data)) = body.next().await {
             text.extend_from_slice(&data);
         }
         let text = match Value::parse(&text, &Limits::default()) {
-            // Within JSON a secret may be escaped.
+            // In JSON a secret may be escaped, so the values are redacted, not the text.
             Ok(value) => self.context.redactor.value(&value).unwrap_or(value).to_json(),
             Err(_) => String::from_utf8_lossy(&text).into_owned(),
         };
@@ -206,7 +211,7 @@ impl<C: EffectContext> Call<'_, C> {
         wait.map_or(failure.clone(), |wait| failure.with("retry_after_ms", wait))
     }
 
-    /// Reads an answer that is not streamed. True when the connection can be reused.
+    /// Reads an answer that is not streamed. Returns true: the connection can be reused.
     async fn read_whole(
         &mut self,
         response: Response<Incoming>,
@@ -214,17 +219,17 @@ impl<C: EffectContext> Call<'_, C> {
     ) -> Result<bool, InferError> {
         let mut text = Vec::new();
         let mut body = BodyReader::of(response, connection, self.job.response_bytes_max);
-        // Until it is complete, it may have cost the whole reservation.
+        // Until the answer is complete, its cost is unknown: the whole reservation is charged if reading fails.
         while let Some(data) = body.next().await? {
             text.extend_from_slice(&data);
         }
-        // Until it is parsed, its usage is unknown.
+        // As long as the answer is not parsed, its usage is unknown.
         let no_answer = |reason: String| {
             HttpError::BadResponse(format!("the answer is not what was asked for: {reason}"))
         };
         let value = Value::parse(&text, &Limits::default()).map_err(|error| no_answer(error.to_string()))?;
         if let Some(error) = find_error(&value) {
-            // An error may report usage all the same.
+            // An error may also report usage.
             self.answer = ChatCompletion::default();
             self.answer.add_usage(value.get("usage").and_then(|usage| match self.route.format {
                 ApiFormat::Responses => responses::usage(usage),
@@ -247,7 +252,7 @@ impl<C: EffectContext> Call<'_, C> {
         self.progress = RequestProgress::Answering;
         self.answer = ChatCompletion::whole(&value);
         if self.job.stream {
-            // The server does not stream.
+            // The server did not stream: the whole answer is delivered as one chunk.
             let chunk = as_chunk(&value);
             let chunk = self.context.redactor.value(&chunk).unwrap_or(chunk);
             deliver(vec![(chunk, self.answer.completion_tokens())], self.context.effect).await?;
@@ -256,8 +261,8 @@ impl<C: EffectContext> Call<'_, C> {
         Ok(true)
     }
 
-    /// Reads server-sent events: a chunk reaches the caller only after the kernel has seen what it costs. True when the
-    /// connection can be reused.
+    /// Reads an answer of server-sent events. The caller gets a chunk only after the kernel has accounted for its cost.
+    /// Returns whether the connection can be reused.
     async fn read_stream(
         &mut self,
         response: Response<Incoming>,
@@ -300,14 +305,14 @@ impl<C: EffectContext> Call<'_, C> {
             if let Some(permit) = self.permit.as_mut().filter(|_| !chunks.is_empty()) {
                 permit.response_started();
             }
-            // Chunks before the error count.
+            // Chunks before an error are delivered and charged.
             deliver(chunks, effect).await?;
             broken?;
             fed.map_err(|error| HttpError::BadResponse(error.to_string()))?;
             if self.answer.text_bytes() > bytes_max {
                 return Err(HttpError::TooLong(bytes_max).into());
             }
-            // Whatever happens to the connection after that.
+            // A failure of the connection after the end of the stream does not matter.
             if self.stream.is_done() || !more? {
                 break;
             }
@@ -321,7 +326,7 @@ impl<C: EffectContext> Call<'_, C> {
         self.answer.end();
         let rest = self.answer.remaining(redactor);
         deliver(rest.map(|rest| (rest, 0)).into_iter().collect(), effect).await?;
-        // A server that has sent everything and does not end is not awaited.
+        // A server that has sent the whole stream but does not end the response is not awaited for longer than this.
         let end = async {
             loop {
                 match body.next().await {
@@ -335,7 +340,8 @@ impl<C: EffectContext> Call<'_, C> {
     }
 }
 
-/// Puts received chunks to the kernel, and hands them to the caller if it may go on.
+/// Puts received chunks to the kernel as one step, and delivers them to the caller if the kernel lets the effect
+/// continue.
 async fn deliver(chunks: Vec<(Value, u64)>, effect: &impl EffectContext) -> Result<(), HttpError> {
     if chunks.is_empty() {
         return Ok(());

@@ -1,13 +1,13 @@
-//! A circuit breaker: a server that keeps failing is left alone for a while.
+//! A circuit breaker: suspends requests to a server that keeps failing.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Failures in a row that open a circuit.
+/// Number of consecutive failures that opens a circuit.
 pub const CIRCUIT_FAILURES_MAX: u32 = 5;
-/// How long an open circuit refuses before one request tries again, in milliseconds.
+/// How long an open circuit refuses requests before one request tests the server again, in milliseconds.
 pub const CIRCUIT_OPEN_MS: u64 = 10_000;
 
 /// The state of a circuit.
@@ -38,12 +38,13 @@ pub(crate) struct Circuit(Mutex<Count>);
 #[derive(Debug, Default)]
 struct Count {
     failures: u32,
-    /// When it opened last.
+    /// When the circuit last opened; `None` while it is closed.
     opened: Option<Instant>,
     is_half_open: bool,
 }
 
-/// Permission for one attempt. Dropping it without reporting leaves the breaker unchanged.
+/// Permission for one attempt. Dropping it unreported counts as neither success nor failure, and lets the next attempt
+/// test the server.
 #[derive(Debug)]
 pub(crate) struct CircuitPermit<'c> {
     circuit: &'c Circuit,
@@ -51,7 +52,7 @@ pub(crate) struct CircuitPermit<'c> {
 }
 
 impl Circuit {
-    /// Permits one attempt, or returns how long to wait for one.
+    /// Permits one attempt, or returns how long to wait before the next one.
     pub(crate) fn admit(&self, now: Instant) -> Result<CircuitPermit<'_>, Duration> {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opened) = count.opened {
@@ -74,7 +75,7 @@ impl Circuit {
         }
     }
 
-    /// Counts a failure of a server that had answered.
+    /// Counts a failure after the server had begun to answer.
     pub(crate) fn fail(&self, now: Instant) {
         self.report(false, now);
     }
@@ -94,12 +95,12 @@ impl Circuit {
 }
 
 impl CircuitPermit<'_> {
-    /// The response has started: others may ask the server too. How it ends is not known yet.
+    /// Records that the response has started: other requests may be sent too, though its end is not known yet.
     pub(crate) fn response_started(&mut self) {
         self.circuit.0.lock().unwrap_or_else(PoisonError::into_inner).is_half_open = false;
     }
 
-    /// Reports whether the server answered, whatever it said.
+    /// Reports whether the server answered; a rejection counts as an answer.
     pub(crate) fn report(mut self, good: bool, now: Instant) {
         self.is_reported = true;
         self.circuit.report(good, now);
@@ -128,13 +129,13 @@ mod tests {
         }
         assert_eq!(circuit.state(), CircuitState::Open);
         assert_eq!(circuit.admit(later(1)).unwrap_err(), Duration::from_millis(CIRCUIT_OPEN_MS - 1));
-        // One tries, and no other meanwhile.
+        // One request tests the server; others are refused meanwhile.
         let first = circuit.admit(later(CIRCUIT_OPEN_MS)).unwrap();
         assert_eq!(circuit.state(), CircuitState::HalfOpen);
         assert!(circuit.admit(later(CIRCUIT_OPEN_MS)).is_err());
         first.report(false, later(CIRCUIT_OPEN_MS));
         assert!(circuit.admit(later(CIRCUIT_OPEN_MS + 1)).is_err(), "open again, for as long");
-        // One that is given up says nothing, and the next tries.
+        // A dropped permit reports nothing, and the next request tests the server.
         drop(circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap());
         circuit.admit(later(2 * CIRCUIT_OPEN_MS)).unwrap().report(true, later(2 * CIRCUIT_OPEN_MS));
         assert_eq!(circuit.state(), CircuitState::Closed);

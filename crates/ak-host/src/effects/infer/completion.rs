@@ -1,4 +1,4 @@
-//! A chat completion assembled from the chunks of a stream, and what it costs.
+//! Assembles a chat completion from the chunks of a stream, and determines its cost.
 
 use ak_json::{Array, Object, Value, object};
 use ak_kernel::Usage;
@@ -12,29 +12,29 @@ use crate::{
     secrets::redact::Redactor,
 };
 
-/// Bytes of text that count as one token where the provider reports no usage.
+/// Bytes of text that count as one token when the provider reports no usage.
 pub const BYTES_PER_TOKEN: u64 = 4;
-/// Estimated tokens of a text, for when the provider reports no usage.
+/// Estimates the tokens of a text, for when the provider reports no usage.
 pub(crate) fn estimate_tokens(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
-/// A chat completion as far as it was received.
+/// A chat completion, as far as it was received.
 #[derive(Default)]
 pub(crate) struct ChatCompletion {
     head: Object,
     choices: Vec<Choice>,
     usage: Option<Value>,
-    /// Whether the usage is of the whole answer.
+    /// Whether the answer is complete, so that `usage` covers all of it.
     ended: bool,
-    /// Bytes of all text in it.
+    /// Bytes of all texts received in choices.
     bytes: usize,
-    /// Bytes of an answer that was not streamed, or was unreadable.
+    /// Bytes of an answer that was not streamed, and of unreadable chunks, for the estimate of tokens.
     whole: usize,
 }
 
 impl ChatCompletion {
-    /// A whole answer.
+    /// Returns the completion of an answer that was not streamed.
     pub(crate) fn whole(value: &Value) -> ChatCompletion {
         ChatCompletion {
             usage: usage::find(value),
@@ -44,7 +44,7 @@ impl ChatCompletion {
         }
     }
 
-    /// Counts unreadable bytes by their length; returns the tokens.
+    /// Counts an unreadable chunk by its length; returns the tokens to add for it.
     pub(crate) fn count_unreadable(&mut self, bytes: usize) -> u64 {
         let before = self.estimated_tokens();
         self.bytes = self.bytes.saturating_add(bytes);
@@ -52,7 +52,7 @@ impl ChatCompletion {
         self.estimated_tokens() - before
     }
 
-    /// Adds a chunk; returns it redacted, with the tokens counted for it.
+    /// Adds a chunk. Returns it redacted, with the tokens counted for it.
     pub(crate) fn add_chunk(&mut self, chunk: &Value, redactor: &Redactor) -> (Value, u64) {
         if let Some(reported_usage) = usage::find(chunk) {
             self.usage = Some(usage::merge(self.usage.take(), reported_usage));
@@ -83,7 +83,7 @@ impl ChatCompletion {
         (out.into(), self.estimated_tokens() - before)
     }
 
-    /// The text that was held back at the end, as a last chunk, if there is any.
+    /// Returns the text that redaction still holds back at the end, as a last chunk, if there is any.
     pub(crate) fn remaining(&mut self, redactor: &Redactor) -> Option<Value> {
         let rest = self.choices.iter_mut().enumerate().filter_map(|(index, choice)| {
             let mut item = object! { "index": index as u64, "finish_reason": Value::Null };
@@ -125,23 +125,24 @@ impl ChatCompletion {
         self.choices.iter().any(Choice::has_reasoning)
     }
 
-    /// Bytes of text that came so far.
+    /// Bytes of text received so far.
     pub(crate) fn text_bytes(&self) -> u64 {
         self.bytes as u64
     }
 
-    /// Tokens of the answer as estimated here.
+    /// Tokens of the answer, estimated from its length.
     fn estimated_tokens(&self) -> u64 {
         estimate_tokens(self.choices.iter().map(Choice::length).fold(self.whole, usize::saturating_add))
     }
 
-    /// Tokens of the answer: the provider's own count where it is there.
+    /// Tokens of the answer: the provider's count if it reported one, else an estimate.
     pub(crate) fn completion_tokens(&self) -> u64 {
         let reported_usage = self.usage.as_ref().and_then(Usage::of);
         reported_usage.map_or_else(|| self.estimated_tokens(), |usage| usage.completion)
     }
 
-    /// Tokens to charge: the provider's own count, else ours. Of an answer that broke off the provider may have reported_usage a part.
+    /// Tokens to charge: the provider's total for a complete answer, else an estimate that is no lower than what the
+    /// provider has reported so far.
     pub(crate) fn tokens(&self, prompt_tokens: u64) -> u64 {
         let reported_usage = self.usage.as_ref().and_then(Usage::of).unwrap_or_default();
         let prompt = if reported_usage.prompt > 0 { reported_usage.prompt } else { prompt_tokens };
@@ -149,12 +150,13 @@ impl ChatCompletion {
             .unwrap_or_else(|| prompt.saturating_add(reported_usage.completion.max(self.estimated_tokens())))
     }
 
-    /// The total that the provider reports for the whole answer, unless it is all zeros.
+    /// The provider's total for the complete answer; `None` when the answer is incomplete, or the provider reported
+    /// nothing or only zeros.
     pub(crate) fn reported(&self) -> Option<u64> {
         usage::total(self.usage.as_ref().filter(|_| self.ended)?)
     }
 
-    /// The usage to report: the provider's own, else an estimate.
+    /// The usage to report: the provider's own if it covers the complete answer, else an estimate.
     pub(crate) fn usage(&self, prompt_tokens: u64) -> Value {
         match (&self.usage, self.reported()) {
             (Some(usage), Some(_)) => usage.clone(),
@@ -162,7 +164,7 @@ impl ChatCompletion {
         }
     }
 
-    /// A stream put together.
+    /// Returns the chat completion assembled from the stream.
     pub(crate) fn into_completion(self, prompt_tokens: u64) -> Value {
         let usage = self.usage(prompt_tokens);
         let mut response = self.head;
@@ -175,7 +177,7 @@ impl ChatCompletion {
     }
 }
 
-/// A whole answer as the one chunk of a stream.
+/// Returns a whole answer as the only chunk of a stream.
 pub(crate) fn as_chunk(answer: &Value) -> Value {
     let mut chunk = answer.as_object().cloned().unwrap_or_default();
     chunk.insert("object", "chat.completion.chunk");
@@ -206,7 +208,7 @@ mod tests {
         Value::parse(text.as_bytes(), &Limits::default()).unwrap()
     }
 
-    /// What comes of these deltas of one choice.
+    /// Returns the message assembled from deltas of one choice, as JSON.
     fn together(deltas: &[&str]) -> String {
         let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
         for delta in deltas {
@@ -264,7 +266,7 @@ mod tests {
                 r#"{"role":"assistant","content":"","tool_calls":[{"id":"a","function":{"name":"get_it","arguments":"1"}}]}"#,
             ),
             (
-                // Some think in a list, and speak in a text.
+                // Some servers send reasoning as a list of parts, and the answer as text.
                 &[
                     r#"{"content":""}"#,
                     r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"h"}]}]}"#,
@@ -282,7 +284,7 @@ mod tests {
                 r#"{"role":"assistant","content":"","odd":[["x"],[1,{"text":"y"}]]}"#,
             ),
             (
-                // An id that changes on the way makes no other call; a place of its own does.
+                // A changed id with the same index is the same call; another index is another call.
                 &[
                     r#"{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"1"}}]}"#,
                     r#"{"tool_calls":[{"index":0,"id":"b","function":{"arguments":"2"}}]}"#,
@@ -296,7 +298,7 @@ mod tests {
         }
     }
 
-    /// Only what the model said counts, and what it thought once, under however many names.
+    /// Only output counts, and reasoning counts once, under however many names the server sends it.
     #[test]
     fn only_output_and_reasoning_are_counted() {
         let (mut answer, redactor) = (ChatCompletion::default(), Redactor::default());
@@ -307,7 +309,7 @@ mod tests {
         assert_eq!(answer.text_bytes(), 4 + 8 + 8 + 8);
     }
 
-    /// Numbers that mean no place take none.
+    /// An index above the limit creates no entry.
     #[test]
     fn an_index_beyond_the_limit_is_ignored() {
         let far = CHOICES_MAX;

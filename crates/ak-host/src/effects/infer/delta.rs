@@ -1,4 +1,5 @@
-//! Assembles one choice of an answer from the deltas of a stream, and releases streamed texts as far as they cannot hold a secret.
+//! Assembles one choice of an answer from the deltas of a stream, and releases each part of a streamed text once it
+//! cannot belong to a secret.
 
 use std::collections::BTreeMap;
 
@@ -13,27 +14,28 @@ use crate::{
     secrets::redact_stream::StreamRedactor,
 };
 
-/// Most texts of one choice that are put together.
+/// Maximum number of texts of one choice that are joined from pieces. Further texts are passed on unchanged if there
+/// are no secrets, else replaced by [`REDACTED`].
 pub(crate) const TEXTS_MAX: usize = 1_024;
-/// What the tokens of an answer are estimated from, beside what was thought.
+/// Members whose length gives the estimate of the answer's tokens, together with reasoning.
 const OUTPUT_FIELDS: [&str; 4] = ["content", "function_call", "refusal", "tool_calls"];
-/// What was thought. Some servers tell it under several of these names at once.
+/// Members that hold reasoning. Some servers send the same reasoning in several of them.
 const REASONING_FIELDS: [&str; 3] = ["reasoning", "reasoning_content", "reasoning_details"];
 
-/// A choice as far as it was received.
+/// A choice, as far as it was received.
 #[derive(Default)]
 pub(crate) struct Choice {
     /// Everything except streamed texts.
     message: Object,
     texts: BTreeMap<Path, StreamedText>,
-    /// How many items came of lists that come item by item.
+    /// Number of items received of each list that is streamed item by item.
     lists: BTreeMap<Path, usize>,
-    /// Bytes of what was said, and of what was thought under each name.
+    /// Bytes of output; `reasoning_bytes` has the bytes of reasoning by member.
     output_bytes: usize,
     reasoning_bytes: [usize; REASONING_FIELDS.len()],
-    /// Of each tool call the index that the server gave it, if any, and its id.
+    /// For each tool call, the index that the server gave it, if any, and its id.
     calls: Vec<(Option<u64>, Text)>,
-    /// Null until it has ended.
+    /// Null until the choice has ended.
     pub(crate) finish_reason: Value,
 }
 
@@ -45,14 +47,14 @@ struct StreamedText {
 }
 
 impl Choice {
-    /// Adds a piece of a choice; returns it redacted.
+    /// Adds a piece of the choice, and returns it redacted. Adds the length of its texts to `bytes`.
     pub(crate) fn take(&mut self, item: &Value, redactor: &Redactor, bytes: &mut usize) -> Value {
         let reason = item.get("finish_reason").filter(|reason| !reason.is_null());
         if let Some(reason) = reason {
             self.finish_reason = redactor.value(reason).unwrap_or_else(|| reason.clone());
         }
         let mut item = item.as_object().cloned().unwrap_or_default();
-        // What is no object is no delta.
+        // A delta that is not an object is ignored.
         if let Some(Value::Object(mut delta)) = item.remove("delta") {
             if let Some(calls) = delta.get("tool_calls").and_then(Value::as_array) {
                 let calls = calls.iter().filter_map(|call| self.with_index(call)).collect::<Array>();
@@ -65,7 +67,7 @@ impl Choice {
         if let Some(delta) = out.get("delta") {
             merge(&mut self.message, delta);
         }
-        // They tell the same text again, token by token.
+        // `logprobs` repeat the text token by token, so they are removed when the text was changed or is held back.
         if let Value::Object(object) = &mut out
             && item.get("logprobs").is_some_and(|told| !told.is_null())
             && (item.get("delta") != object.get("delta")
@@ -79,18 +81,18 @@ impl Choice {
         out
     }
 
-    /// Whether the model was seen to think.
+    /// Whether reasoning was received.
     pub(crate) fn has_reasoning(&self) -> bool {
         self.reasoning_bytes.iter().any(|bytes| *bytes > 0)
     }
 
-    /// How long the answer is, for what its tokens are estimated from.
+    /// Bytes of output and reasoning, from which tokens are estimated. Reasoning counts once, by its longest member.
     pub(crate) fn length(&self) -> usize {
         self.output_bytes.saturating_add(self.reasoning_bytes.into_iter().max().unwrap_or(0))
     }
 
-    /// A tool call with its place among the choice's calls. Some servers give none, or the same to all: a new id with a new
-    /// name is a new call then.
+    /// Returns a tool call with its index among the choice's calls. Some servers give no index, or the same one to all
+    /// calls: then a new id with a new name is a new call.
     fn with_index(&mut self, call: &Value) -> Option<Value> {
         let given = index_of(call);
         let id = call.get("id").and_then(Value::as_text).cloned().unwrap_or_default();
@@ -101,7 +103,7 @@ impl Choice {
             *index == given && !(is_other && (begins || given.is_none()))
         };
         let known = match given {
-            // An id tells one from another; without one a piece belongs to the last.
+            // Calls without an index are distinguished by id; a piece without an id belongs to the last call.
             None if !id.is_empty() => self.calls.iter().position(same),
             _ => self.calls.iter().rposition(same),
         };
@@ -113,7 +115,7 @@ impl Choice {
         }
         let mut call = call.as_object().cloned().unwrap_or_default();
         call.insert("index", at as u64);
-        // Some give the arguments as they are, not as a text.
+        // Some servers send the arguments as an object, not as text.
         let function = call.get("function").and_then(Value::as_object).cloned();
         if let Some(mut function) = function
             && let Some(arguments @ Value::Object(_)) = function.get("arguments")
@@ -125,7 +127,7 @@ impl Choice {
         Some(call.into())
     }
 
-    /// Copies a value with its texts replaced by what can be released of them. Texts are distinguished by their path.
+    /// Copies a value, with each text replaced by the part that can be released now. The path of a text identifies it.
     fn filter_deltas(
         &mut self,
         value: &Value,
@@ -140,7 +142,7 @@ impl Choice {
                 self.count_text(path, text.len());
                 let is_whole = matches!(path.last(), Some(PathSegment::Member(name)) if REPLACED_FIELDS.contains(&&**name));
                 let is_one_more = self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(path);
-                // What is not put together could let a secret through piece by piece.
+                // A text that is not joined could let a secret through piece by piece.
                 if is_one_more && !is_whole && !redactor.is_idle() {
                     return Value::from(REDACTED);
                 }
@@ -173,7 +175,7 @@ impl Choice {
                 let mut out = Object::new();
                 for (name, value) in members {
                     let name = redactor.text(name).map_or_else(|| name.clone(), Text::from);
-                    // Beside the delta nothing comes in pieces.
+                    // Only `delta` and `text` are streamed in pieces.
                     if path.is_empty() && &*name != "delta" && &*name != "text" {
                         out.insert(name, redactor.value(value).unwrap_or_else(|| value.clone()));
                         continue;
@@ -188,7 +190,7 @@ impl Choice {
         }
     }
 
-    /// Counts a text by where it stands.
+    /// Counts the bytes of a text as output or reasoning, by its path.
     fn count_text(&mut self, path: &[PathSegment], bytes: usize) {
         let name = match path {
             [PathSegment::Member(delta), PathSegment::Member(name), ..] if &**delta == "delta" => name,
@@ -204,7 +206,7 @@ impl Choice {
         }
     }
 
-    /// Adds what was held back to a piece of the choice; says whether there was something.
+    /// Adds the texts that were held back to a piece of the choice. Returns whether there were any.
     pub(crate) fn flush(&mut self, item: &mut Value, redactor: &Redactor) -> bool {
         let mut some = false;
         for (path, text) in &mut self.texts {
@@ -233,7 +235,7 @@ impl Choice {
             }
         }
         if let Value::Object(message) = &mut message {
-            // The place in the list says it.
+            // The position in the list gives the index.
             change_calls(message, |call, _| drop(call.remove("index")));
         }
         object! { "index": index as u64, "message": message, "finish_reason": self.finish_reason }

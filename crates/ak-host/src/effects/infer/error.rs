@@ -1,13 +1,13 @@
-//! Why a model gives no answer.
+//! Why a model call gives no answer.
 
 use ak_kernel::Failure;
 
 use crate::net::error::HttpError;
 
-/// Why there is no answer.
+/// Why a model call gives no answer.
 pub(super) enum InferError {
     Http(HttpError),
-    /// The server, or the host, refused the request.
+    /// The server, the host or the kernel refused the request.
     Refused(Failure),
 }
 
@@ -18,7 +18,7 @@ impl<E: Into<HttpError>> From<E> for InferError {
 }
 
 impl InferError {
-    /// Whether the server failed, as far as can be told: rejecting a request is no failure.
+    /// Whether the error is a failure of the server, as far as can be told; rejecting a request is not a failure.
     pub(super) fn is_server_failure(&self) -> bool {
         match self {
             Self::Refused(_) => false,

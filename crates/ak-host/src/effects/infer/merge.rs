@@ -1,13 +1,13 @@
-//! Merges the deltas of a message by the path of each piece.
+//! Merges the deltas of a message by the path of each part.
 
 use ak_json::{Array, Object, Text, Value, object};
 
-/// Most choices, and most items of one list in a choice: tool calls, say.
+/// Maximum number of choices, and of items in a list of a choice, such as tool calls; further ones are ignored.
 pub(crate) const CHOICES_MAX: usize = 128;
-/// Longest name that is put together, in bytes.
+/// Maximum length of a name that is joined from pieces, in bytes; further pieces are ignored.
 pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
-/// Fields whose value replaces the former one. All other texts may be streamed in pieces.
+/// Members whose value replaces the earlier one. All other texts may be streamed in pieces.
 pub(super) const REPLACED_FIELDS: [&str; 6] = ["finish_reason", "format", "id", "name", "role", "type"];
 /// A path within a choice.
 pub(super) type Path = Vec<PathSegment>;
@@ -18,7 +18,7 @@ pub(super) enum PathSegment {
     Item(usize),
 }
 
-/// Adds to what came of a message all of a delta but the texts that come in pieces.
+/// Merges a delta into a message, except for texts that are streamed in pieces: they are left empty here.
 pub(super) fn merge(message: &mut Object, delta: &Value) {
     for (name, value) in delta.as_object().into_iter().flatten() {
         let merged = match (value, message.get(name)) {
@@ -60,7 +60,7 @@ pub(super) fn merge(message: &mut Object, delta: &Value) {
     }
 }
 
-/// Whether a list comes item by item: its items say nothing of their places, and are not parts of a text.
+/// Whether a list is streamed item by item: its items are objects without `index`, and are not parts of a text.
 pub(super) fn comes_by_item(name: &str, items: &Array) -> bool {
     let is_part = |item: &Value| item.get("text").is_some_and(|text| text.as_str().is_some());
     let stands_alone =
@@ -68,7 +68,7 @@ pub(super) fn comes_by_item(name: &str, items: &Array) -> bool {
     name != "content" && items.iter().all(stands_alone)
 }
 
-/// A value without the texts that are put together elsewhere.
+/// Returns a value with the texts left empty that are joined elsewhere.
 pub(super) fn blank(value: &Value) -> Value {
     match value {
         Value::String(_) => Value::from(""),
@@ -93,10 +93,10 @@ pub(super) fn merge_item(list: &mut Array, at: usize, item: &Value) {
     list.set(at, members);
 }
 
-/// Appends to the text at a path, which is made where it is not there.
+/// Appends to the text at a path, which is created if it does not exist.
 pub(super) fn append(value: &mut Value, path: &[PathSegment], text: &str) {
     match (path.split_first(), &*value) {
-        // A text beside the parts of one is a part too.
+        // A text for a list of parts becomes a part.
         (None, Value::Array(parts)) => {
             let mut parts = parts.clone();
             parts.push(object! { "type": "text", "text": text });
@@ -105,7 +105,7 @@ pub(super) fn append(value: &mut Value, path: &[PathSegment], text: &str) {
         (None, Value::Null | Value::String(_)) => {
             *value = Value::from(format!("{}{text}", value.as_str().unwrap_or_default()));
         }
-        // Where something of another kind came, that stays.
+        // A value of another kind stays as it is.
         (None, _) => {}
         (Some((PathSegment::Member(_), _)), Value::Array(_)) => {}
         (Some(_), Value::String(before)) if !before.is_empty() => {}
@@ -135,7 +135,8 @@ pub(super) fn append(value: &mut Value, path: &[PathSegment], text: &str) {
     }
 }
 
-/// Changes each tool call of a message. Some servers say with every piece that there are none: that is left out.
+/// Changes each tool call of a message. An empty list of tool calls, which some servers send with every piece, is
+/// removed.
 pub(crate) fn change_calls(message: &mut Object, change: impl Fn(&mut Object, usize)) {
     let Some(Value::Array(calls)) = message.get("tool_calls") else { return };
     let changed = calls.iter().enumerate().map(|(index, call)| {

@@ -1,4 +1,5 @@
-//! Asking models: the kernel's request in the server's format, the answer as a chat completion, streamed or whole.
+//! Calls models: translates the kernel's request into the server's format, and the server's answer, streamed or whole,
+//! into a chat completion.
 
 pub(crate) mod body;
 pub(crate) mod call;
@@ -35,17 +36,17 @@ use crate::{
     secrets::redact::Redactor,
 };
 
-/// Tokens of a request whose outcome is unknown: the kernel charges its whole reservation.
+/// Stands for the tokens of a request whose usage is unknown: the kernel charges the whole reservation.
 const ALL_RESERVED: u64 = u64::MAX;
 
-/// What a model call uses of the host.
+/// The parts of the host that a model call uses.
 pub(crate) struct InferContext<'a, C> {
     pub(crate) net: &'a Net,
     pub(crate) redactor: &'a Redactor,
     pub(crate) effect: &'a C,
 }
 
-/// Asks the model on a route.
+/// Performs one model call on a route.
 pub(crate) async fn perform<C: EffectContext>(
     route: &Arc<Route>,
     job: InferJob,
@@ -79,11 +80,11 @@ pub(crate) async fn perform<C: EffectContext>(
     let spent = match call.progress {
         RequestProgress::NotSent => 0,
         RequestProgress::Sent => ALL_RESERVED,
-        // Only the server knows how much a model reasoned.
+        // Only the server knows how many tokens the model used for reasoning.
         RequestProgress::Answering if may_reason && call.answer.reported().is_none() => ALL_RESERVED,
         RequestProgress::Answering => call.answer.tokens(prompt_tokens),
     };
-    // Usage that the server did not report is an estimate.
+    // Usage that the server did not report is estimated.
     let is_estimated = spent > 0 && call.answer.reported() != Some(spent);
     let failed = |failure: Failure| {
         let failure = if is_estimated { failure.with("estimated", true) } else { failure };

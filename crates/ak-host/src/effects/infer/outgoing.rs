@@ -1,4 +1,4 @@
-//! The request that is sent to a model's server, in its format.
+//! Builds the request that is sent to a model's server, in the server's format.
 
 use ak_json::{Object, Value, object};
 use ak_kernel::OUTGOING_LIMITS;
@@ -17,14 +17,14 @@ use crate::{
     net::error::HttpError,
 };
 
-/// One request as the gate has permitted it.
+/// One permitted model request.
 pub(crate) struct InferJob {
     pub(crate) request: Value,
     pub(crate) stream: bool,
     pub(crate) response_bytes_max: u64,
 }
 
-/// The request in the route's format.
+/// Encodes the request in the route's format.
 pub(super) fn outgoing(route: &Route, job: &InferJob, omits_stream_options: bool) -> Result<Vec<u8>, String> {
     let mut chat = job.request.as_object().cloned().unwrap_or_default();
     if let Some(name) = &route.name {
@@ -50,7 +50,7 @@ pub(super) fn outgoing(route: &Route, job: &InferJob, omits_stream_options: bool
     Ok(Value::from(request).to_json().into_bytes())
 }
 
-/// The HTTP request that carries `body` to a route, with the route's key.
+/// Builds the HTTP request that sends `body` to the route's server with the route's key.
 pub(super) fn http_request(route: &Route, body: &[u8]) -> Result<Request<Full<Bytes>>, HttpError> {
     let key = route.key.as_ref().map(|key| key.expose());
     let bearer = key.map(|key| zeroize::Zeroizing::new(format!("Bearer {key}")));

@@ -1,11 +1,13 @@
-//! Which models may reason beside their output: the usage of such an answer is unknown when it breaks off.
+//! Recognises models that may reason: their usage is unknown when an answer breaks off, since reasoning tokens are not
+//! all sent.
 
 use ak_json::Value;
 
 /// Members of a request that enable reasoning.
 const REASONING_MEMBERS: [&str; 6] =
     ["enable_thinking", "reasoning", "reasoning_effort", "thinking", "thinking_budget", "thinking_config"];
-/// Prefixes of the names of models that reason by default; a vendor's name may come before, as `openai/` or `openai.`.
+/// Prefixes of the names of models that reason by default. A vendor's name may precede the model's, as in `openai/` or
+/// `openai.`.
 const REASONING_MODEL_PREFIXES: [&str; 14] = [
     "ernie-x1",
     "gemini-2.5",
@@ -22,10 +24,10 @@ const REASONING_MODEL_PREFIXES: [&str; 14] = [
     "o4",
     "qwen3",
 ];
-/// Parts of the names of other such models.
+/// Parts of the names of further models that reason by default.
 const REASONING_MODEL_PARTS: [&str; 6] = ["-r1", ".r1", "reason", "think", "qwq", "kimi-k2"];
 
-/// Whether the model may reason, as far as the request and the model's name tell.
+/// Whether the model may reason, judging by the request's members and the model's name.
 pub(crate) fn may_reason(request: &Value) -> bool {
     let is_enabled = |name: &&str| match request.get(name) {
         None | Some(Value::Null | Value::Bool(false)) => false,

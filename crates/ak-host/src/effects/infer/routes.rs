@@ -1,4 +1,4 @@
-//! Routes: which server serves which model, in which format, with which key.
+//! Routes: which server serves a model, in which format, with which key.
 
 use std::{
     path::Path,
@@ -25,9 +25,9 @@ use crate::{
     secrets::value::SecretValue,
 };
 
-/// How long a model may take for its whole answer where the route does not say, in milliseconds.
+/// Default maximum time for a whole answer of a model, in milliseconds.
 pub const INFER_TIMEOUT_MS: u64 = 600_000;
-/// The path of a format's endpoint beneath its base URL.
+/// Returns the path of a format's endpoint relative to the base URL.
 const fn path_of(format: ApiFormat) -> &'static str {
     match format {
         ApiFormat::Chat => "/chat/completions",
@@ -36,46 +36,48 @@ const fn path_of(format: ApiFormat) -> &'static str {
     }
 }
 
-/// The name of the token limit at known hosts: OpenAI's newer models reject the older name, and all of them take the newer one.
+/// Returns the name of the token limit at a known host. OpenAI's newer models reject the older name; all its models
+/// accept the newer one.
 fn limit_name_of(host: &str) -> Option<LimitName> {
     (host == "api.openai.com").then_some(LimitName::MaxCompletionTokens)
 }
 
-/// The server of some models.
+/// A server with the models that it serves.
 #[derive(Debug)]
 pub(crate) struct Route {
     label: String,
-    /// A policy that permits the models of this route.
+    /// A policy that permits exactly the models of this route.
     models: Policy,
     pub(crate) url: CanonicalUrl,
     pub(crate) format: ApiFormat,
     pub(crate) key: Option<SecretValue>,
-    /// What the server calls the model, where it is not what the agent calls it.
+    /// The server's name for the model; `None` when it is the name that agents use.
     pub(crate) name: Option<Text>,
-    /// By which name the server takes a limit; the one that the agent chose where it is not known.
+    /// The member in which the server accepts the token limit; `None` to keep the member that the agent chose.
     pub(crate) limit_name: Option<&'static str>,
     pub(crate) proxy_mode: ProxyMode,
     pub(crate) timeout_ms: u64,
     pub(crate) price: Option<Price>,
     pub(crate) circuit: Circuit,
-    /// Whether the server was found to refuse `stream_options`.
+    /// Whether the server is known to reject `stream_options`.
     refuses_stream_options: AtomicBool,
     /// Idle connections to the server.
     pub(crate) pool: ConnectionPool,
 }
 
 impl Route {
-    /// Whether a stream is asked to tell its usage: as long as the server is not known to refuse that.
+    /// Whether to send `stream_options`, which request usage in a stream: true unless the server is known to reject
+    /// them.
     pub(crate) fn takes_stream_options(&self) -> bool {
         !self.refuses_stream_options.load(Ordering::Relaxed)
     }
 
-    /// Remembers that the server refuses `stream_options`.
+    /// Records that the server rejects `stream_options`.
     pub(crate) fn refuse_stream_options(&self) {
         self.refuses_stream_options.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a refusal of a stream is about `stream_options`, which the host added.
+    /// Whether the server rejected a stream because of `stream_options`, which the host had added.
     pub(crate) fn is_about_stream_options(&self, refusal: &Failure) -> bool {
         let status = refusal.context.get("status").and_then(Value::as_u64);
         let is_about_it =
@@ -102,7 +104,7 @@ impl Route {
         let base = base.trim_end_matches('/');
         let path = match format {
             _ if base.ends_with(path_of(format)) => "",
-            // Anthropic gives its base URL without the version.
+            // Anthropic's documented base URL does not contain the version.
             ApiFormat::Anthropic if base.ends_with(url_of.origin()) => "/v1/messages",
             _ => path_of(format),
         };
@@ -136,10 +138,11 @@ impl Route {
 pub(crate) struct Routes(Vec<Arc<Route>>);
 
 impl Routes {
-    /// Makes the routes of the tables; their keys are added to `secrets`. Relative paths are relative to `directory`.
+    /// Creates the routes of the `[[model]]` tables, and adds their keys to `secrets`. Relative paths are relative to
+    /// `directory`.
     ///
     /// # Errors
-    /// One sentence that names the table and holds no key.
+    /// One sentence that names the table and contains no key.
     pub(crate) fn new(
         tables: Vec<ModelTable>,
         secrets: &mut Secrets,
@@ -174,11 +177,11 @@ impl Routes {
         Ok(Routes(routes))
     }
 
-    /// Adds a last route for every model, from `AK_INFER_URL` and `AK_INFER_KEY`, or `OPENAI_BASE_URL` and
-    /// `OPENAI_API_KEY`, where a URL is set.
+    /// Adds a last route that serves every model, from `AK_INFER_URL` and `AK_INFER_KEY`, or else `OPENAI_BASE_URL` and
+    /// `OPENAI_API_KEY`, if one of the URLs is set.
     ///
     /// # Errors
-    /// Says which variable is wrong, and why.
+    /// Names the invalid variable and the reason.
     pub(crate) fn add_from_env(&mut self, secrets: &mut Secrets) -> Result<(), String> {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         for (variable, key) in [("AK_INFER_URL", "AK_INFER_KEY"), ("OPENAI_BASE_URL", "OPENAI_API_KEY")] {
@@ -196,13 +199,13 @@ impl Routes {
         Ok(())
     }
 
-    /// The first route that serves the model.
+    /// Returns the first route that serves the model.
     pub(crate) fn find(&self, model: &str) -> Option<Arc<Route>> {
         let target = Target::model(model).ok()?;
         self.0.iter().find(|route| route.serves(&target)).cloned()
     }
 
-    /// Advice on how to have the model served.
+    /// Returns a message that says how to configure a server for the model.
     pub(crate) fn why_not(&self, model: &str) -> String {
         if !self.0.is_empty() {
             return format!("no [[model]] of the host configuration serves {model}");
@@ -213,7 +216,8 @@ impl Routes {
             .into()
     }
 
-    /// Each route as the operator sees it: its patterns, where it leads, and how its server does.
+    /// Returns each route as an object for the operator: `match` (patterns), `origin` (server), `format` and `circuit`
+    /// (state).
     pub(crate) fn to_value(&self) -> Value {
         let row = |route: &Arc<Route>| {
             object! {

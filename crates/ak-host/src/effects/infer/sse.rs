@@ -1,25 +1,25 @@
-//! Server-sent events (WHATWG HTML §9.2), read as they come.
+//! Parses server-sent events (WHATWG HTML §9.2) incrementally.
 
-/// Longest event, its unfinished line included, in bytes.
+/// Maximum length of an event with its unfinished line, in bytes; a longer event fails the stream.
 pub const EVENT_BYTES_MAX: usize = 8 << 20;
 
-/// An event that is longer than [`EVENT_BYTES_MAX`]. What comes behind it cannot be read.
+/// An event is longer than [`EVENT_BYTES_MAX`]; the rest of the stream cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream is longer than {EVENT_BYTES_MAX} bytes")]
 pub(crate) struct EventTooLong;
 
-/// One event: its type, empty where it has none, and its data.
+/// One event: its type, empty if it has none, and its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) kind: String,
     pub(crate) data: String,
 }
 
-/// Takes bytes and gives events. What is not ended by an empty line is no event.
+/// An incremental parser. Data that is not ended by an empty line makes no event.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     line: Vec<u8>,
-    /// Whether the last byte was a carriage return: a line feed behind it belongs to it.
+    /// Whether the last byte was a carriage return: a line feed that follows belongs to the same line end.
     returned: bool,
     started: bool,
     event: Event,
@@ -27,10 +27,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Takes more bytes; the events that end in them are handed over in order.
+    /// Parses more bytes, and passes the events that end in them to `take` in order.
     ///
     /// # Errors
-    /// When an event becomes too long, after those before it were handed over.
+    /// When an event becomes too long; the events before it were passed on.
     pub(crate) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Event)) -> Result<(), EventTooLong> {
         for &byte in bytes {
             match byte {
@@ -49,7 +49,7 @@ impl Events {
         Ok(())
     }
 
-    /// What is held of the event that has not ended.
+    /// Bytes held of the unfinished event.
     fn bytes(&self) -> usize {
         self.line.len() + self.event.kind.len() + self.event.data.len()
     }
@@ -70,7 +70,7 @@ impl Events {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => self.event.kind = value.to_owned(),
-            // No field of the standard's: llama.cpp says so that it failed.
+            // Not a field of the standard: llama.cpp uses it to report a failure.
             "error" if self.event.data.is_empty() => {
                 self.event = Event { kind: field.to_owned(), data: value.to_owned() };
                 self.has_data = true;
@@ -82,7 +82,7 @@ impl Events {
                 self.event.data.push_str(value);
                 self.has_data = true;
             }
-            // Comments, ids and times of retrying say nothing here.
+            // Comments, `id` and `retry` are not used.
             _ => {}
         }
     }
@@ -92,7 +92,7 @@ impl Events {
 mod tests {
     use super::*;
 
-    /// However the bytes are cut, the same events come out.
+    /// The same events come out for every division of the bytes into pieces.
     #[test]
     fn events_come_out_however_they_are_cut() {
         let check = |text: &str, expected: &[(&str, &str)]| {
@@ -116,7 +116,7 @@ mod tests {
         check(": keep-alive\n\n", &[]);
     }
 
-    /// One line without end, and one event of lines without end: both end as soon as they are too long.
+    /// A line without end, and an event of lines without end, both fail as soon as they are too long.
     #[test]
     fn an_event_without_end_is_refused() {
         for endless in ["x", "data: x\n", "data\n"] {

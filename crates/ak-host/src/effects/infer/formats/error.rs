@@ -1,8 +1,8 @@
-//! Errors that servers report in place of an answer.
+//! Errors that servers report in place of an answer or an event.
 
 use ak_json::Value;
 
-/// What a server says went wrong, where it says so in place of an answer, whatever the status.
+/// Returns the error message of an answer that is an error, whatever its status; `None` for any other answer.
 pub(crate) fn find_error(value: &Value) -> Option<String> {
     let error = value.get("error").filter(|error| !error.is_null());
     let is_one = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
@@ -11,17 +11,17 @@ pub(crate) fn find_error(value: &Value) -> Option<String> {
     Some(message.unwrap_or("the server says that it failed and not why").to_owned())
 }
 
-/// What an event says went wrong that is known to be an error, whatever its form.
+/// Returns the error message of an event that is known to be an error, whatever its form.
 pub(crate) fn error_message(event: &Value) -> String {
     let error = event.get("error").filter(|error| !error.is_null()).unwrap_or(event);
     let message = ["message", "detail", "error"].into_iter().find_map(|name| error.get(name)?.as_str());
     message.or_else(|| error.as_str()).unwrap_or("no reason given").to_owned()
 }
 
-/// Why an event makes no chunk.
+/// Why an event cannot be translated to a chunk.
 pub(crate) enum ExportError {
-    /// Nobody can read it.
+    /// The event is malformed.
     Unreadable(String),
-    /// The server says that it failed.
+    /// The server reported an error.
     Reported(String),
 }

@@ -1,4 +1,4 @@
-//! A model's stream, event by event: the chunk that each makes, in whatever format the server speaks, and what is an error.
+//! Translates the events of a model's stream, in the server's format, to chunks of a chat completion or errors.
 
 pub(crate) mod anthropic;
 pub(crate) mod error;
@@ -13,7 +13,7 @@ use crate::{
     effects::infer::sse::Event,
 };
 
-/// A stream's events in the route's format.
+/// The state of a stream in the route's format.
 pub(crate) enum Stream {
     Chat { done: bool },
     Responses(responses::Stream),
@@ -37,7 +37,7 @@ impl Stream {
         }
     }
 
-    /// What the server has said of the usage so far, where no chunk tells it.
+    /// The usage reported so far, where it is not part of the chunks.
     pub(crate) fn usage(&self) -> Option<Value> {
         match self {
             Self::Chat { .. } => None,
@@ -46,7 +46,7 @@ impl Stream {
         }
     }
 
-    /// The chunk that an event makes, if it makes one.
+    /// Translates an event to a chunk; `None` when the event has none.
     pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, ExportError> {
         let (kind, data) = (event.kind.as_str(), event.data.trim());
         if self.is_done() || data.is_empty() {
@@ -60,21 +60,21 @@ impl Stream {
         }
         let read = Value::parse(data.as_bytes(), &Limits::default());
         if kind == "error" {
-            // Its name says what it is, whatever stands in it.
+            // An event of type `error` is an error, whatever its data.
             return Err(ExportError::Reported(
                 read.map_or_else(|_| data.to_owned(), |value| error_message(&value)),
             ));
         }
         let value = read.map_err(|error| ExportError::Unreadable(format!("a chunk is not JSON: {error}")))?;
         if value.as_object().is_none() {
-            // Gemini puts its errors into a list.
+            // Gemini sends its errors in a list.
             let error = value.as_array().and_then(|list| find_error(list.get(0)?));
             return Err(error.map_or_else(
                 || ExportError::Unreadable("a chunk is no object".into()),
                 ExportError::Reported,
             ));
         }
-        // Events of the other formats say by their type what they are.
+        // In the other formats the type of an event says whether it is an error.
         if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
             && let Some(error) = find_error(&value)
         {

@@ -1,26 +1,27 @@
-//! What providers say that an answer took: where it stands, by which names, and in one form.
+//! The usage that providers report for an answer: finds it, under the members that each provider uses, and normalizes
+//! it.
 //!
-//! The form is a chat completion's `usage`, with `cache_write_tokens` and `cache_write_1h_tokens` among the details of the prompt;
-//! [`Usage`] reads it. `docs/guide/models.md` lists who says what.
+//! The normal form is a chat completion's `usage`, with `cache_write_tokens` and `cache_write_1h_tokens` in
+//! `prompt_tokens_details`; [`Usage`] reads it. `docs/guide/models.md` lists what each provider reports.
 
 use ak_json::{Object, Value, object};
 use ak_kernel::{Usage, token_count};
 
-/// A member within members.
+/// The path of a nested member: names, outermost first.
 type FieldPath = &'static [&'static str];
 
-/// Where a chunk or an answer tells of its usage; the first that is there counts.
+/// Where a chunk or an answer has its usage; the first path that exists is used.
 const USAGES: [FieldPath; 7] = [
     &["usage"],
     // Groq, in the last chunk of a stream.
     &["x_groq", "usage"],
-    // The response within an event of OpenAI's, the message within one of Anthropic's.
+    // The response in an event of OpenAI, the message in an event of Anthropic.
     &["response", "usage"],
     &["message", "usage"],
-    // Gemini and Bedrock, where a proxy passes their own words on.
+    // Gemini and Bedrock, when a proxy passes on their native members.
     &["usageMetadata"],
     &["amazon-bedrock-invocationMetrics"],
-    // llama.cpp, where it is not asked for usage.
+    // llama.cpp, when a request does not ask for usage.
     &["timings"],
 ];
 
@@ -42,9 +43,9 @@ const COMPLETION: [FieldPath; 6] = [
     &["eval_count"],
     &["predicted_n"],
 ];
-/// Tokens of both.
+/// Tokens of prompt and answer together.
 const TOTAL: [FieldPath; 2] = [&["total_tokens"], &["totalTokenCount"]];
-/// Tokens of the prompt that a cache served.
+/// Tokens of the prompt that were read from a cache.
 const CACHE_READ: [FieldPath; 9] = [
     &["prompt_tokens_details", "cached_tokens"],
     &["input_tokens_details", "cached_tokens"],
@@ -58,7 +59,7 @@ const CACHE_READ: [FieldPath; 9] = [
     &["cacheReadInputTokenCount"],
     &["cache_n"],
 ];
-/// Tokens of the prompt that a cache took, for however long.
+/// Tokens of the prompt that were written to a cache, for any duration.
 const CACHE_WRITE: [FieldPath; 5] = [
     &["cache_creation_input_tokens"],
     &["prompt_tokens_details", "cache_write_tokens"],
@@ -66,18 +67,18 @@ const CACHE_WRITE: [FieldPath; 5] = [
     &["prompt_cache_write_tokens"],
     &["cacheWriteInputTokenCount"],
 ];
-/// Those of them that it took for an hour.
+/// Tokens of the prompt that were written to a cache for an hour.
 const CACHE_WRITE_1H: [FieldPath; 2] =
     [&["cache_creation", "ephemeral_1h_input_tokens"], &["prompt_tokens_details", "cache_write_1h_tokens"]];
-/// Tokens of what the model thought.
+/// Tokens of reasoning.
 const REASONING: [FieldPath; 4] = [
     &["completion_tokens_details", "reasoning_tokens"],
     &["output_tokens_details", "reasoning_tokens"],
     &["reasoning_tokens"],
     &["thoughtsTokenCount"],
 ];
-/// Names of tokens of the prompt beside which cached ones are reported, and not among them: Anthropic's, Bedrock's, and those that
-/// llama.cpp evaluated.
+/// Members for tokens of the prompt that do not include cached tokens, with the members that report these: Anthropic's,
+/// Bedrock's, and llama.cpp's.
 const CACHED_SEPARATELY: [(FieldPath, [FieldPath; 2]); 3] = [
     (&["input_tokens"], [&["cache_read_input_tokens"], &["cache_creation_input_tokens"]]),
     (&["inputTokenCount"], [&["cacheReadInputTokenCount"], &["cacheWriteInputTokenCount"]]),
@@ -93,15 +94,16 @@ fn number(reported: &Value, paths: &[FieldPath]) -> Option<u64> {
     paths.iter().find_map(|path| token_count(member_at(reported, path)?))
 }
 
-/// What a chunk or an answer says of its usage, in the one form, if it says anything.
+/// Returns the usage in a chunk or an answer, in normal form; `None` when it reports none.
 pub(crate) fn find(value: &Value) -> Option<Value> {
     let choices = value.get("choices").and_then(Value::as_array).into_iter().flat_map(|list| list.iter());
-    // Moonshot tells it in the choice that ends.
+    // Moonshot reports usage in the choice that ends.
     let reported = USAGES.iter().filter_map(|path| member_at(value, path));
     reported.chain(choices.filter_map(|choice| member_at(choice, &["usage"]))).find_map(normalize)
 }
 
-/// What is reported of a usage, in the one form: its own members, and those of the form. Nothing where it tells no tokens.
+/// Returns a reported usage in normal form, which also keeps the provider's own members; `None` when it reports no
+/// tokens.
 pub(crate) fn normalize(reported: &Value) -> Option<Value> {
     let mut prompt = number(reported, &PROMPT);
     let (completion, total) = (number(reported, &COMPLETION), number(reported, &TOTAL));
@@ -126,7 +128,7 @@ pub(crate) fn normalize(reported: &Value) -> Option<Value> {
     usage.insert("total_tokens", total.unwrap_or(sum));
     let hour = number(reported, &CACHE_WRITE_1H).unwrap_or(0);
     let minutes = number(reported, &CACHE_WRITE).map(|write| {
-        // Told together, or reported apart already.
+        // The first member of `CACHE_WRITE` includes the tokens written for an hour; the others exclude them.
         let together = member_at(reported, CACHE_WRITE[0]).is_some();
         if together { write.saturating_sub(hour) } else { write }
     });
@@ -144,7 +146,7 @@ fn detail(usage: &mut Object, list: &str, name: &str, tokens: Option<u64>) {
     usage.insert(list, details);
 }
 
-/// The usage by no other members than those of the form: what is left of another format's.
+/// Returns a usage with only the members of the normal form.
 pub(crate) fn standard_members(usage: &Value) -> Value {
     let names = [
         "prompt_tokens",
@@ -157,10 +159,10 @@ pub(crate) fn standard_members(usage: &Value) -> Value {
     members.collect::<Object>().into()
 }
 
-/// Two usages in the one form as one: see [`fold`].
+/// Merges two usages in normal form with [`fold`], and makes the total at least the sum of its parts.
 pub(crate) fn merge(before: Option<Value>, now: Value) -> Value {
     let Value::Object(mut merged) = fold(before, now) else { return Value::Null };
-    // The total of one event is none of all.
+    // The total of one event is not the total of all events.
     let known = Value::Object(merged.clone());
     let part = |name| known.get(name).and_then(token_count).unwrap_or(0);
     let sum = part("prompt_tokens").saturating_add(part("completion_tokens"));
@@ -168,7 +170,8 @@ pub(crate) fn merge(before: Option<Value>, now: Value) -> Value {
     merged.into()
 }
 
-/// What was reported before and what is reported now, in whatever form: a number that is left out or zero now stays what it was.
+/// Merges an earlier and a later report in any form: a number that the later report omits, or gives as zero, keeps its
+/// earlier value.
 pub(crate) fn fold(before: Option<Value>, now: Value) -> Value {
     let Some(Value::Object(mut merged)) = before else { return now };
     for (name, value) in now.as_object().into_iter().flatten() {
@@ -184,7 +187,7 @@ pub(crate) fn fold(before: Option<Value>, now: Value) -> Value {
     merged.into()
 }
 
-/// A usage that nobody reported.
+/// Returns an estimated usage in normal form, marked `estimated`.
 pub(crate) fn estimate(prompt: u64, completion: u64) -> Value {
     object! {
         "prompt_tokens": prompt, "completion_tokens": completion,
@@ -192,7 +195,7 @@ pub(crate) fn estimate(prompt: u64, completion: u64) -> Value {
     }
 }
 
-/// All tokens of a usage in the form; none where there are none but zeros.
+/// The total tokens of a usage in normal form; `None` when it is 0.
 pub(crate) fn total(usage: &Value) -> Option<u64> {
     Usage::of(usage).map(|usage| usage.total()).filter(|total| *total > 0)
 }
@@ -207,8 +210,8 @@ mod tests {
         Value::parse(text.as_bytes(), &Limits::default()).unwrap()
     }
 
-    /// One row for each way in which a provider tells what an answer took: who, the last chunk or the answer, and the tokens
-    /// of prompt, answer, cache read, cache written, written for an hour, thought.
+    /// One row for each way in which providers report usage: the provider, the last chunk or the answer, and the tokens
+    /// of prompt, answer, cache read, cache write, cache write for an hour, and reasoning.
     #[test]
     fn the_usage_of_every_provider_is_understood() {
         for (who, reported, expected) in [

@@ -1,4 +1,5 @@
-//! Anthropic messages (<https://docs.anthropic.com/en/api/messages>, version 2023-06-01) as chat completions.
+//! Translates answers in the format of Anthropic messages (<https://docs.anthropic.com/en/api/messages>, version
+//! 2023-06-01) to chat completions.
 
 pub(crate) mod request;
 
@@ -6,9 +7,9 @@ use ak_json::{Object, Value, object};
 
 use crate::effects::infer::formats::{anthropic::request::items, error::error_message, usage};
 
-/// The member of a chat completion in which servers put a model's reasoning.
+/// The member of a chat completion that holds the model's reasoning.
 const REASONING_MEMBER: &str = "reasoning_content";
-/// The version of the format, which every request names.
+/// The version of the format; every request names it in a header.
 pub(crate) const VERSION: &str = "2023-06-01";
 
 fn finish_reason(stop: Option<&str>) -> Value {
@@ -21,10 +22,10 @@ fn finish_reason(stop: Option<&str>) -> Value {
     }
 }
 
-/// A whole answer as a chat completion.
+/// Translates a whole answer to a chat completion.
 ///
 /// # Errors
-/// When it is none.
+/// When `message` has no list `content`.
 pub(crate) fn completion(message: &Value) -> Result<Value, String> {
     if message.get("content").and_then(Value::as_array).is_none() {
         return Err("it has no `content`".into());
@@ -68,20 +69,20 @@ pub(crate) fn completion(message: &Value) -> Result<Value, String> {
     Ok(out.into())
 }
 
-/// A stream's events as chunks of a chat completion.
+/// The state that translates the events of a stream to chunks of a chat completion.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     head: Object,
-    /// What was said of the usage so far, in the server's words: one event tells of the input, another of what caches served.
+    /// The usage reported so far, in the server's members: one event reports the input, another the cached tokens.
     usage: Option<Value>,
-    /// The tool calls, in order: the place of each among the blocks, and its arguments unless they come in pieces.
+    /// The tool calls in order: the index of the call's block, and its whole arguments unless they arrive in pieces.
     calls: Vec<(u64, Option<Value>)>,
     pub(crate) done: bool,
 }
 
 impl Stream {
     /// # Errors
-    /// What the server says went wrong.
+    /// The error message of the server.
     pub(crate) fn event(&mut self, event: &Value) -> Result<Option<Value>, String> {
         let block = event.get("index").and_then(Value::as_u64).unwrap_or_default();
         match event.get("type").and_then(Value::as_str).unwrap_or_default() {
@@ -121,7 +122,7 @@ impl Stream {
                 }
                 Ok(delta.get("partial_json").and_then(|json| self.arguments(block, json)))
             }
-            // A call without arguments has an empty object of them.
+            // A tool call without arguments gets an empty object.
             "content_block_stop" => {
                 let whole =
                     self.calls.iter().find(|(at, _)| *at == block).and_then(|(_, whole)| whole.clone());
@@ -157,7 +158,7 @@ impl Stream {
         Some(self.chunk(object! { "tool_calls": vec![call] }, Value::Null))
     }
 
-    /// What was said of it so far.
+    /// The usage reported so far, in normal form.
     pub(crate) fn usage(&self) -> Option<Value> {
         self.usage.as_ref().and_then(usage::normalize).as_ref().map(usage::standard_members)
     }

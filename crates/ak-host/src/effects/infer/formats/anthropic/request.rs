@@ -1,9 +1,9 @@
-//! A chat-completions request as a request for Anthropic messages.
+//! Translates a chat-completions request to the format of Anthropic messages.
 
 use ak_json::{Array, Limits, Object, Value, object};
 use ak_kernel::{COMPLETION_TOKENS, OUTGOING_LIMITS};
 
-/// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
+/// Members that affect how a request is served, not its meaning: the format has no counterpart, and they are dropped.
 const IGNORED_MEMBERS: [&str; 12] = [
     "frequency_penalty",
     "logit_bias",
@@ -19,16 +19,16 @@ const IGNORED_MEMBERS: [&str; 12] = [
     "stream_options",
 ];
 
-/// A chat-completions request in this format.
+/// Encodes a chat-completions request in this format.
 ///
 /// # Errors
-/// Names the member that has no counterpart.
+/// Names the member that has no counterpart in the format.
 pub(crate) fn encode(chat: &Object) -> Result<Object, String> {
     let mut out = Object::new();
     let has_tools = chat.get("tools").and_then(Value::as_array).is_some_and(|tools| !tools.is_empty());
     for (name, value) in chat.iter().filter(|(_, value)| !value.is_null()) {
         match &**name {
-            // Without tools there is nothing to choose, and to say so is an error there.
+            // Without tools, this API rejects the members that choose tools.
             "tools" | "tool_choice" | "parallel_tool_calls" if !has_tools => {}
             "model" | "temperature" | "top_p" | "top_k" | "stream" | "thinking" | "cache_control" => {
                 drop(out.insert(&**name, value.clone()))
@@ -58,14 +58,14 @@ pub(crate) fn encode(chat: &Object) -> Result<Object, String> {
             }
         }
     }
-    // The format has no request without a limit.
+    // This API requires a token limit.
     if !out.contains_key("max_tokens") {
         out.insert("max_tokens", COMPLETION_TOKENS);
     }
     Ok(out)
 }
 
-/// What is said of choosing tools comes in two members there and in one here.
+/// Merges members into `tool_choice`, which here combines the chat format's `tool_choice` and `parallel_tool_calls`.
 fn choice(out: &mut Object, members: Object) {
     let mut choice = out.get("tool_choice").and_then(Value::as_object).cloned().unwrap_or_default();
     members.iter().for_each(|(name, value)| drop(choice.insert(&**name, value.clone())));
@@ -113,11 +113,11 @@ fn messages(list: &Value, out: &mut Object) -> Result<(), String> {
             }
         };
         let blocks = cached(blocks, message);
-        // Nobody says nothing there.
+        // This API rejects empty messages.
         if blocks.is_empty() {
             continue;
         }
-        // Roles take turns: what the same one says twice is one turn.
+        // In this API roles alternate, so successive messages of one role are joined.
         match turns.last_mut() {
             Some((last, said)) if *last == role => said.extend(blocks),
             _ => turns.push((role, blocks)),
@@ -144,7 +144,7 @@ fn blocks(content: &Value) -> Result<Vec<Value>, String> {
     }
 }
 
-/// Members of a part that have a counterpart or say nothing that a server needs.
+/// Members of a part that have a counterpart, or that servers do not need.
 const OF_PARTS: [&str; 6] = ["annotations", "cache_control", "image_url", "index", "text", "type"];
 
 fn block(part: &Value) -> Result<Value, String> {
@@ -176,14 +176,14 @@ fn block(part: &Value) -> Result<Value, String> {
     Ok(with_cache_control(block, part))
 }
 
-/// The parts of a message: what is said of the message to the provider's cache is said of the last.
+/// Returns the blocks of a message, with the message's `cache_control` on the last block.
 fn cached(mut blocks: Vec<Value>, message: &Value) -> Vec<Value> {
     let last = blocks.pop();
     blocks.extend(last.map(|last| with_cache_control(last, message)));
     blocks
 }
 
-/// The same, with what is said of it to the provider's cache.
+/// Returns a block with the `cache_control` of `said`, if that has one.
 fn with_cache_control(block: Value, said: &Value) -> Value {
     match (block, said.get("cache_control").filter(|control| !control.is_null())) {
         (Value::Object(mut block), Some(control)) => {

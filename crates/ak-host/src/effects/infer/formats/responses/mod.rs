@@ -1,4 +1,5 @@
-//! OpenAI responses (<https://platform.openai.com/docs/api-reference/responses>) as chat completions.
+//! Translates answers in the format of OpenAI responses (<https://platform.openai.com/docs/api-reference/responses>) to
+//! chat completions.
 
 pub(crate) mod request;
 
@@ -23,10 +24,10 @@ fn finish_reason(response: &Value, has_calls: bool) -> Value {
     }
 }
 
-/// A whole answer as a chat completion.
+/// Translates a whole answer to a chat completion.
 ///
 /// # Errors
-/// What the server says went wrong.
+/// The error message of the server, or that `output` is missing.
 pub(crate) fn completion(response: &Value) -> Result<Value, String> {
     if matches!(response.get("status").and_then(Value::as_str), Some("failed" | "cancelled")) {
         return Err(error_message(response));
@@ -48,7 +49,7 @@ pub(crate) fn completion(response: &Value) -> Result<Value, String> {
                 let function = object! { "name": part("name"), "arguments": part("arguments") };
                 calls.push(object! { "id": part("call_id"), "type": "function", "function": function });
             }
-            // What it thought is not what it said.
+            // Reasoning items are not part of the answer's text.
             _ => {}
         }
     }
@@ -77,31 +78,32 @@ pub(crate) fn completion(response: &Value) -> Result<Value, String> {
     Ok(out.into())
 }
 
-/// A tool call of a stream.
+/// A tool call in a stream.
 #[derive(Debug)]
 struct Call {
-    /// Its place in the output.
+    /// Index of the call in the output.
     at: u64,
     id: Value,
     has_arguments: bool,
 }
 
-/// A stream's events as chunks of a chat completion.
+/// The state that translates the events of a stream to chunks of a chat completion.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     head: Object,
     /// The tool calls, in order.
     calls: Vec<Call>,
-    /// The texts of which pieces came: the places of item and part, and whether they are refusals.
+    /// The texts that were received, at least in part: index of the item, index of the part, and whether it is a
+    /// refusal.
     texts: BTreeSet<(u64, u64, bool)>,
-    /// Of an answer that failed.
+    /// The usage of a failed answer.
     pub(crate) usage: Option<Value>,
     pub(crate) done: bool,
 }
 
 impl Stream {
     /// # Errors
-    /// What the server says went wrong.
+    /// The error message of the server.
     pub(crate) fn event(&mut self, event: &Value) -> Result<Option<Value>, String> {
         let at = event.get("output_index").and_then(Value::as_u64).unwrap_or_default();
         let part = event.get("content_index").and_then(Value::as_u64).unwrap_or_default();
@@ -126,7 +128,7 @@ impl Stream {
             "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
                 Ok(Some(self.chunk(object! { "reasoning_content": delta() }, Value::Null)))
             }
-            // Some servers give texts, items or the whole answer only when they are whole.
+            // Some servers send texts, items or the whole answer only when complete.
             "response.output_text.done" | "response.refusal.done" => {
                 let mut rest = Object::new();
                 self.text(&mut rest, (at, part), event);
@@ -162,7 +164,7 @@ impl Stream {
             "response.completed" | "response.incomplete" => {
                 self.done = true;
                 let mut rest = Object::new();
-                // The places of items in the whole answer are not always those of the events.
+                // The indices of items in the whole answer may differ from those in the events.
                 let has_text = !self.texts.is_empty();
                 for (at, item) in (0..).zip(response.get("output").into_iter().flat_map(items)) {
                     let is_message = item.get("type").and_then(Value::as_str) == Some("message");
@@ -188,7 +190,7 @@ impl Stream {
         }
     }
 
-    /// Adds to a delta what of an item did not come before.
+    /// Adds the parts of an item that were not received before to a delta.
     fn item(&mut self, rest: &mut Object, at: u64, item: &Value) {
         match item.get("type").and_then(Value::as_str) {
             Some("message") => {
@@ -226,7 +228,7 @@ impl Stream {
         }
     }
 
-    /// Adds to a delta a text or refusal of which nothing came before.
+    /// Adds a text or refusal to a delta if no piece of it was received before.
     fn text(&mut self, rest: &mut Object, (at, place): (u64, u64), part: &Value) {
         for (theirs, name) in [("text", "content"), ("refusal", "refusal")] {
             let Some(text) = part.get(theirs).and_then(Value::as_str) else { continue };
@@ -238,12 +240,12 @@ impl Stream {
         }
     }
 
-    /// The chunk of a delta that says something.
+    /// Returns the chunk of a delta; `None` when the delta is empty.
     fn rest(&self, rest: Object) -> Option<Value> {
         (!rest.is_empty()).then(|| self.chunk(rest.into(), Value::Null))
     }
 
-    /// Arguments of a tool call. Those that are whole are of use only where no piece came before.
+    /// Returns the chunk of a tool call's arguments. Complete arguments are ignored when pieces were received before.
     fn arguments(&mut self, at: u64, text: Value, is_piece: bool) -> Option<Value> {
         let index = self.calls.iter().position(|call| call.at == at)?;
         let call = self.calls.get_mut(index)?;

@@ -1,9 +1,9 @@
-//! A chat-completions request as a request for OpenAI responses.
+//! Translates a chat-completions request to the format of OpenAI responses.
 
 use ak_json::{Array, Object, Value, object};
 use ak_kernel::OUTGOING_LIMITS;
 
-/// Members that mean the same in both formats.
+/// Members that have the same meaning in both formats.
 const SHARED_MEMBERS: [&str; 13] = [
     "metadata",
     "model",
@@ -19,17 +19,17 @@ const SHARED_MEMBERS: [&str; 13] = [
     "user",
     "verbosity",
 ];
-/// Members that say how to serve a request, not what to answer: they have no counterpart and are left out.
+/// Members that affect how a request is served, not its meaning: the format has no counterpart, and they are dropped.
 const IGNORED_MEMBERS: [&str; 5] =
     ["frequency_penalty", "logit_bias", "presence_penalty", "seed", "stream_options"];
 
-/// A chat-completions request in this format.
+/// Encodes a chat-completions request in this format.
 ///
 /// # Errors
-/// Names the member that has no counterpart.
+/// Names the member that has no counterpart in the format.
 pub(crate) fn encode(chat: &Object) -> Result<Object, String> {
     let mut out = Object::new();
-    // Nothing is kept at the server unless the request says so.
+    // The server must not store the response unless the request says so.
     out.insert("store", false);
     for (name, value) in chat.iter().filter(|(_, value)| !value.is_null()) {
         match &**name {
@@ -62,7 +62,7 @@ pub(super) fn items(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().map(Array::iter).into_iter().flatten()
 }
 
-/// A schema stands one level higher there.
+/// In this format the members of `json_schema` are one level higher.
 fn response_format(value: &Value) -> Value {
     let mut out = value.get("json_schema").and_then(Value::as_object).cloned().unwrap_or_default();
     out.insert("type", value.get("type").cloned().unwrap_or_default());
