@@ -107,6 +107,10 @@ mod temp_file;
 mod trusted_file;
 mod wire;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub use call::{INTERRUPT_POLL_MS, OutcomeFuture, drive_interruptible};
 pub use config::CONFIG_BYTES_MAX;
 pub use config::options::Options;

@@ -104,6 +104,10 @@ mod replay;
 mod state;
 mod tools;
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 pub use api::{
     audit_filter::{AuditFilter, QUERY_LIMIT, QUERY_LIMIT_MAX},
     capability_spec::{CapabilitySpec, METHODS_MAX, RESOURCE_BYTES_MAX},
