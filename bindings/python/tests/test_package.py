@@ -105,19 +105,3 @@ def test_the_reference_names_every_method_and_exception() -> None:
         assert f"`{name}" in reference, name
     for name, number, exception in _native.codes():
         assert re.search(rf"\| {number} \| `{name}` \| `{exception}` \|".replace("-", "[-\u2212]"), reference), name
-
-
-PAGES = ["docs/guide/python-sdk.md", "docs/guide/processes.md", "examples/README.md", "bindings/python/README.md"]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_code_in_the_documentation_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / page).read_text()
-    for name, toml in re.findall(r"`([\w.]+\.toml)`[^`]*```toml\n(.*?)```", text, re.S):
-        (tmp_path / name).write_text(toml)
-    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
-    assert blocks
-    names: Dict[str, Any] = {"__name__": page}
-    for number, block in enumerate(blocks):
-        exec(compile(block, f"{page}[{number}]", "exec"), names)

@@ -13,7 +13,9 @@ use ak_audit::{
     journal::{Genesis, Journal, JournalError, Options as JournalOptions},
 };
 use ak_host::ak_kernel::{
-    AuditRequest, Code, Failure, HeapRequest, Reply, Request, ak_heap::Content, ak_json::object,
+    AuditRequest, Code, Failure, HeapRequest, Reply, Request,
+    ak_heap::Content,
+    ak_json::{Value, object},
 };
 use ak_host::{Connection, FileDisk, JOURNAL_DIRECTORY, Options, VAULT_DIRECTORY};
 
