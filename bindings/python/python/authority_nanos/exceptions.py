@@ -31,8 +31,8 @@ __all__ = [
 class AuthorityKernelError(Exception):
     """A request was denied, or failed.
 
-    ``code`` is a number of :class:`ErrorCode`, ``message`` is for people, ``context`` for programs; ``denial`` is present where the
-    gate denied the request.
+    ``code`` is a number of :class:`ErrorCode`, ``message`` is for people, ``context`` for programs. ``denial`` is None
+    unless the gate denied the request.
     """
 
     code: int
@@ -65,7 +65,7 @@ class OperationDeniedError(AuthorityKernelError):
 
 
 class ApprovalRequiredError(OperationDeniedError):
-    """The policy asks for an approval: repeat the identical call once it is given."""
+    """The policy requires an approval: repeat the identical call once the owner has given it."""
 
     @property
     def approval_id(self) -> Any:
@@ -95,7 +95,7 @@ class RateLimitError(BudgetExceededError):
 
     @property
     def retry_after_ms(self) -> Any:
-        """After how many milliseconds to try again."""
+        """After how many milliseconds the request may be repeated."""
         return self.context.get("retry_after_ms")
 
 
