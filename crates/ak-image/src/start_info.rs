@@ -23,7 +23,7 @@ const REGION_BYTES: u64 = 24;
 const REGIONS_MAX: u64 = 1024;
 const RAM: u32 = 1;
 
-/// What the image takes from the loader's information: the boot module and the range of the heap.
+/// The part of the loader's start information that the image uses: the boot module and the range of the heap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
     /// The physical addresses of the first boot module; `None` if no module was passed.
