@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verifies a journal, from docs/audit-format.md alone: verify_log.py DIRECTORY [CHECKPOINT_FILE VERIFIER_KEY]"""
+"""Verifies a journal by docs/audit-format.md alone. Usage: verify_log.py DIRECTORY [CHECKPOINT_FILE VERIFIER_KEY]"""
 import base64
 import hashlib
 import struct
@@ -28,7 +28,7 @@ def require(condition, message):
         sys.exit(f"NOT VERIFIED: {message}")
 
 def check_entry(entry, seq, previous):
-    """The entry's leaf hash and time, if it is well formed and follows."""
+    """Checks that an entry is well formed and follows the one before it. Returns its leaf hash and time."""
     require(len(entry) >= 217 and entry[:4] == b"AKL1", f"entry {seq} is malformed")
     its_seq, its_time = struct.unpack_from("<QQ", entry, 4)
     kind, decision, _, cause = struct.unpack_from("<BBiQ", entry, 38)
@@ -58,14 +58,14 @@ def root(peaks):
     return right
 
 def frame(data, at, salt):
-    """Kind, payload and end of the frame at an offset; none if there is no whole one."""
+    """Kind, payload and end of the frame at an offset; None if there is no whole frame."""
     crc, length, kind = struct.unpack_from("<IIB", data.ljust(at + 9, b"\0"), at)
     end = at + 9 + length
     if end <= len(data) and kind and crc32c(salt + struct.pack("<Q", at) + data[at + 4 : end]) == crc:
         return kind, data[at + 9 : end], end
 
 def verify(directory, wanted):
-    """The journal's size and root, its first entry, the root at the size wanted, and how many bytes are torn."""
+    """Returns the journal's size and root, first entry, root at the wanted size, and number of torn bytes."""
     state, below, roots, torn = None, 0, {}, 0
     for path in sorted(Path(directory).glob("*.akj")):
         data = path.read_bytes()
@@ -98,7 +98,7 @@ def verify(directory, wanted):
     return state[0], root(state[3]), below, roots.get(wanted), torn
 
 def open_checkpoint(note, key):
-    """Size and root of a checkpoint, if the key, of the log or of a witness, has signed it."""
+    """Returns size and root of a checkpoint, which the key, of the log or of a witness, must have signed."""
     name, key_id, material = key.split("+", 2)
     public = base64.b64decode(material, validate=True)
     require(sha256(name.encode(), b"\n", public)[:4].hex() == key_id and public[0] in (1, 4), "the key is malformed")

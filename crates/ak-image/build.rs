@@ -1,5 +1,5 @@
-//! Links the image by `linker.ld` and without any library. The arguments go to the binary alone, so the rest of the workspace is
-//! untouched and nobody needs RUSTFLAGS.
+//! Links the image by `linker.ld` and without any library. The arguments apply to the binary alone, so the rest of the
+//! workspace is unaffected and RUSTFLAGS need not be set.
 
 use std::env;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Rebuilds the tools whose compiler is at hand and compares them with the modules here; `--write` replaces them instead and
-# puts the new SHA-256 into the manifests. The compilers, and how to name others:
+# Rebuilds the tools whose compiler is installed and compares them with the modules here; `--write` replaces them
+# instead and puts the new SHA-256 into the manifests. The compilers, and how to name others:
 #   Rust 1.95 with `rustup target add wasm32-wasip1`     CARGO=cargo
 #   Zig 0.17.1, for C too: `pip install ziglang==0.17.1`  ZIG="python -m ziglang"
 #   AssemblyScript 0.28: `npm install assemblyscript`     ASC="npx asc"

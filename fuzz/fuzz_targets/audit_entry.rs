@@ -1,4 +1,4 @@
-//! Bytes are an entry in one way or not at all, and what is read survives being written, shown and followed.
+//! Bytes that decode as an entry encode to the same bytes, and the entry can be shown and appended to a chain.
 #![no_main]
 
 use ak_audit::{Chain, Entry, leaf_hash};

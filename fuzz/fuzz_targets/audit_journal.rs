@@ -1,5 +1,5 @@
-//! Whatever stands in a journal's directory, recovery ends without panic, and what it accepts is a chain that leads to the
-//! root it reports; what is then appended is there when it is opened again.
+//! For any files in a journal's directory, recovery ends without panic, and the entries that it accepts form a chain
+//! that leads to the reported root. An entry that is appended then is there when the journal is opened again.
 #![no_main]
 
 #[path = "../../crates/ak-audit/tests/common/records.rs"]
@@ -68,7 +68,7 @@ fn open(disk: &Memory) -> (Journal<Memory>, ak_audit::journal::RecoveryReport) {
     Journal::open(disk.clone(), &Genesis::default(), OPTIONS, &[]).expect("the disk works")
 }
 
-/// A journal of three segments, to be damaged.
+/// An undamaged journal of three segments.
 fn whole() -> Memory {
     let disk = Memory::default();
     let (mut journal, _) = open(&disk);
@@ -80,7 +80,8 @@ fn whole() -> Memory {
     disk
 }
 
-// What is written where: in a journal that was whole, or in files that hold nothing else.
+// The input: the bytes to write, by file and offset; whether to write them to empty files instead of an undamaged
+// journal; and where to cut files.
 fuzz_target!(|input: (Vec<(u8, u16, Vec<u8>)>, bool, u16)| {
     let (changes, raw, cut) = input;
     let disk = if raw { Memory::default() } else { whole() };

@@ -1,4 +1,4 @@
-//! Notes, checkpoints and keys: what is read is written in one way, and nothing that was not signed opens.
+//! Notes, checkpoints and keys: what can be read has one encoding, and a checkpoint without a signature does not open.
 #![no_main]
 
 use ak_audit::{

@@ -1,4 +1,5 @@
-//! A verifier survives any numbers and hashes, accepts every true proof, and no true proof with anything changed.
+//! A verifier does not panic for any numbers and hashes, accepts every valid proof, and rejects each valid
+//! proof that was changed.
 #![no_main]
 
 use ak_audit::{FullTree, Hash, leaf_hash, verifier};

@@ -1,4 +1,4 @@
-//! Whatever operations come, the heap does what its naive model does.
+//! For any operations, the heap behaves as its naive model does.
 #![no_main]
 
 #[path = "../../crates/ak-heap/tests/documents/mod.rs"]

@@ -1,4 +1,4 @@
-//! Whatever run is exported, and however it is edited without any salt or key, no edit is accepted without a finding.
+//! No edit of an exported journal, made without any salt or key, is accepted without a finding.
 #![no_main]
 
 #[path = "../../crates/ak-kernel/tests/editing/mod.rs"]
@@ -9,7 +9,7 @@ mod support;
 use editing::{Dice, Outcome, edit, journal, outcome, report};
 use libfuzzer_sys::fuzz_target;
 
-/// How many of the bytes choose the run; the others choose the edit.
+/// The number of input bytes that choose the recorded run. The rest chooses the edit.
 const RUN_BYTES: usize = 64;
 
 fuzz_target!(|bytes: &[u8]| {

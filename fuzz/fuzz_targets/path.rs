@@ -1,4 +1,4 @@
-//! A path has one form, which holds no step upwards, and patterns find it by every road.
+//! A path has one canonical form, without `..`, and a pattern matches it alike in a permit and in a forbid.
 #![no_main]
 
 use ak_policy::{Policy, Query, Target};
@@ -24,7 +24,7 @@ fuzz_target!(|texts: (&str, &str)| {
     let (Ok(permit), Ok(forbid)) = (rule("permit"), rule("forbid")) else { return };
     let query = Query::new("main", action, &target);
     let evaluation = permit.decide(&query);
-    // Nothing of a path is left open, so that both readings of a pattern are one.
+    // A canonical path has no unknown part, so a pattern matches it in a forbid exactly if it does in a permit.
     assert_eq!(evaluation.decision.is_permit(), forbid.decide(&query).rule_id().is_some());
     if let Some(root) = evaluation.granted_root() {
         let root = root.strip_suffix('/').unwrap_or(root);

@@ -1,4 +1,4 @@
-//! Whatever text comes, reading it ends in a policy or an error; and a policy's canonical form is the policy.
+//! Reading any text gives a policy or an error, and the canonical form of a policy decides as the policy does.
 #![no_main]
 
 use ak_policy::{Policy, PolicyDecision, Query, Target};
@@ -38,7 +38,7 @@ fuzz_target!(|text: &str| {
         let told = policy.explain(&query);
         assert_eq!(told.decision, evaluation.decision);
         let Some(snippet) = told.snippet else { continue };
-        // JSON takes no appended table.
+        // A TOML table cannot be appended to JSON.
         if !text.trim_start().starts_with('{') {
             let widened = Policy::parse(&format!("{text}{snippet}"), Some("/base"));
             let widened = widened.unwrap_or_else(|error| panic!("{error}\n{snippet}"));

@@ -1,4 +1,4 @@
-//! Whatever a guest gives to host functions and whatever a host replies, nothing but the run ends.
+//! For any arguments of a guest to host functions and any replies of a host, at most the run fails.
 #![no_main]
 
 #[path = "../../crates/ak-sandbox/tests/support/calls.rs"]

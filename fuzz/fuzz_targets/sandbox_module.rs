@@ -1,5 +1,5 @@
-//! Whatever module comes, it is run within its limits, and a call on an instance that has served before is like one on a
-//! fresh instance.
+//! Any module runs within its limits, and a call on an instance that has served other calls gives the same result as
+//! one on a fresh instance.
 #![no_main]
 
 #[path = "../../crates/ak-sandbox/tests/support/smith.rs"]

@@ -1,4 +1,4 @@
-//! No bytes but those that were issued are a token, and what can be read is written in one way.
+//! Only issued bytes are a valid token, and a token that can be read has one encoding.
 #![no_main]
 
 use ak_policy::Query;
@@ -13,7 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     let issuers = Issuers::new([7; 32], [(1, issuer.public())]);
     assert!(issuers.verify(bytes, b"nonce", &HolderProof([0; 64])).is_err());
 
-    // The bytes as the caveats of a token that is authentic.
+    // The input as the caveats of an authentic token.
     let mut token = keys.issue(CapId::from_u64(5), &Authority::everything()).expect("it fits");
     token.truncate(16);
     token.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// The tag that the key of this file makes, as the token's format says.
+/// The token with the tag that the key of this file makes, by the token's format.
 fn sealed(token: &[u8]) -> Option<Vec<u8>> {
     use hmac::{Hmac, KeyInit, Mac};
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&[42; 32]).ok()?;

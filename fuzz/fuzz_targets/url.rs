@@ -1,4 +1,4 @@
-//! A URL has one form, in which the `url` crate reads what we read.
+//! A URL has one canonical form, and the `url` crate reads that form as `ak-policy` does.
 #![no_main]
 
 use ak_policy::{HostOrIp, Target};
@@ -23,7 +23,8 @@ fuzz_target!(|text: &str| {
         (Some(url::Host::Ipv6(ip)), HostOrIp::Ip(own)) => assert_eq!(own.get(), ip),
         (host, own) => panic!("{host:?} is not {own}"),
     }
-    // The same place is named by the text as it came, where the crate takes it. It keeps a trailing dot.
+    // The original text names the same host and port, if the crate accepts it. The crate keeps a trailing dot
+    // of the host.
     if let Ok(raw) = url::Url::parse(text) {
         let host = raw.host_str().map(|host| host.strip_suffix('.').unwrap_or(host));
         assert_eq!(host, other.host_str());

@@ -1,4 +1,4 @@
-"""Writes a language model of random weights, half a megabyte of it, that llama.cpp loads: ``random_model.py FILE``."""
+"""Writes a language model of random weights, half a megabyte, that llama.cpp loads: ``random_model.py FILE``."""
 
 import sys
 
@@ -22,7 +22,7 @@ def main(path: str) -> None:
     writer.add_vocab_size(VOCABULARY)
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
-    # Three control tokens, a token for each byte, and words to say.
+    # Three control tokens, a token for each byte, and made-up words.
     tokens = [b"<unk>", b"<s>", b"</s>"] + [f"<0x{byte:02X}>".encode() for byte in range(256)]
     kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
     words = [f"\u2581w{number}".encode() for number in range(VOCABULARY - len(tokens))]

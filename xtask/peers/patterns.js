@@ -1,7 +1,7 @@
-// Made-up patterns, and which texts Node has them match: `{pattern, valid, matches}`, one a line.
+// Random patterns, and which texts they match in Node: `{pattern, valid, matches}`, one a line.
 //
-// A pattern that is an error with the flag `u` is read without, and what reads otherwise then is left out: `\p{L}`, and texts beyond
-// 16 bits.
+// A pattern that is an error with the flag `u` is read without it. Without the flag `\p{L}`, `\u{61}` and texts beyond
+// 16 bits mean something else, so they are left out then.
 "use strict";
 
 const PATTERNS = 30000;
@@ -22,7 +22,7 @@ function read(pattern) {
     try {
       return new RegExp(pattern, flags);
     } catch {
-      // With the other flags, or not at all.
+      // Invalid with these flags: try the next.
     }
   }
   return null;

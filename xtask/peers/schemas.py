@@ -2,8 +2,8 @@
 
     schemas.py NPM_BIN PYTHON_BIN SCRATCH > rows.json
 
-Each row is a tool: `server`, `tool`, `schema`, and calls that are `accepted` and `refused`, as both the server and the package
-`jsonschema` have it.
+Each row is a tool: `server`, `tool`, `schema`, and the calls that both the server and the package `jsonschema` accept
+(`accepted`) or refuse (`refused`).
 """
 
 import json
@@ -16,7 +16,7 @@ import threading
 import jsonschema
 
 SECONDS_MAX = 30
-# How servers say that arguments do not fit, rather than that a call has failed.
+# Texts by which servers report that arguments do not fit, as opposed to a call that failed.
 REFUSALS = ("invalid arguments", "input validation error", "validation error", "-32602", "invalid_type")
 WRONG = {"string": {"a": 1}, "number": "much", "integer": "much", "boolean": "maybe", "array": 7, "object": 7, "null": 7}
 FORMATS = {"uri": "https://a.example/", "date-time": "2026-01-02T03:04:05Z", "date": "2026-01-02", "email": "ada@a.example"}
@@ -62,7 +62,7 @@ class Server:
             cursor = {"cursor": page["nextCursor"]}
 
     def accepts(self, tool: str, arguments: dict) -> bool:
-        """Whether the arguments fit: a call that fails for another reason had fitting ones."""
+        """Whether the arguments fit. They also do if the call fails for another reason."""
         answer = self.ask("tools/call", {"name": tool, "arguments": arguments})
         result = answer.get("result", {})
         if "error" not in answer and not result.get("isError"):
@@ -79,7 +79,7 @@ class Server:
 
 
 def sample(schema: object, root: dict) -> object:
-    """A small value that ought to fit."""
+    """A small value that should fit the schema."""
     if not isinstance(schema, dict):
         return {}
     if "$ref" in schema:
@@ -119,7 +119,7 @@ def kind_of(schema: object) -> str | None:
 
 
 def broken(schema: dict, call: dict) -> list[object]:
-    """Calls that ought not to fit: without a member, with one of a wrong type, no object at all."""
+    """Calls that should not fit: without a required member, with a member of a wrong type, and values that are no objects."""
     calls: list[object] = [{key: value for key, value in call.items() if key != name} for name in schema.get("required", [])]
     for name, member in schema.get("properties", {}).items():
         if kind := kind_of(member):
@@ -137,7 +137,7 @@ def row(server: str, tool: dict, ask: Server) -> dict:
         if isinstance(arguments, dict):
             made["asked"] += 1
             if ask.accepts(name, arguments) != fits:
-                # A server may coerce, or demand what its schema does not say.
+                # A server may convert values, or require more than its schema says.
                 print(f"    {server} {name}: jsonschema says {fits}, the server does not: {arguments}", file=sys.stderr)
                 continue
         made["accepted" if fits else "refused"].append(arguments)

@@ -1,4 +1,4 @@
-// What Go reads in the target of a request: net/url's parser, and what routers make of it.
+// How Go reads the target of a request: net/url's parser, and the decoding and cleaning of routers.
 //
 // Usage: urls PORT. Answers every request with one line for each reading: the path and the query, in hexadecimal.
 package main

@@ -1,4 +1,4 @@
-// What Node reads in the target of a request: the WHATWG parser, the older one, and what routers decode.
+// How Node reads the target of a request: the WHATWG parser, the older one, and the decoding of routers.
 //
 // Usage: urls.js PORT. Answers every request with one line for each reading: the path and the query, in hexadecimal.
 'use strict';
@@ -27,7 +27,7 @@ http
         readings.push([path, pairs(url.searchParams)]);
         for (const again of tried(() => new URL(path, 'http://h'))) {
           for (const twice of tried(() => decodeURIComponent(again.pathname))) {
-            // What follows a decoded `?` is a query now.
+            // After decoding, the text behind a `?` is read as the query.
             readings.push([twice, again.search ? again.search.slice(1) : query]);
           }
         }

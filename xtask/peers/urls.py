@@ -1,4 +1,4 @@
-"""What Python reads in the target of a request: `PATH_INFO` as WSGI servers make it, and urllib's parsers.
+"""How Python reads the target of a request: `PATH_INFO` as WSGI servers make it, and urllib's parsers.
 
 Usage: urls.py PORT. Answers every request with one line for each reading: the path and the query, in hexadecimal.
 """
@@ -37,14 +37,14 @@ class Handler(WSGIRequestHandler):
             split.path.encode("utf-8", "surrogateescape"),
             unquote_to_bytes(split.path),
             unquote_to_bytes(parsed.path),
-            # A framework that decodes what the server decoded, and one that cleans up.
+            # A framework that decodes again what the server decoded, and one that normalizes the path.
             unquote_to_bytes(wsgi),
             posixpath.normpath(b"/" + wsgi.lstrip(b"/")) + (b"/" if wsgi.endswith(b"/") and wsgi.strip(b"/") else b""),
         ]
         queries = [query.encode("latin-1"), pairs(query), unquote_to_bytes(query)]
         again = urlsplit("http://h" + wsgi.decode("latin-1"))
         lines = [path.hex() + " " + queries[at % len(queries)].hex() for at, path in enumerate(paths)]
-        # What is decoded and read as a URL once more may have another query.
+        # A path that is decoded and read as a URL again may have another query.
         path, query = (part.encode("latin-1") for part in (again.path, again.query or query))
         lines.append(unquote_to_bytes(path).hex() + " " + query.hex())
         body = "\n".join(lines).encode()

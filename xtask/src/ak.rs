@@ -1,4 +1,4 @@
-//! The program `ak`: building it, and `ak serve` for as long as something needs a daemon.
+//! The program `ak`: building it, and running `ak serve` while a stage needs a daemon.
 
 use std::{
     fs,
@@ -11,16 +11,16 @@ use std::{
 
 use crate::run::{Result, cargo, command, run, target_dir};
 
-/// How long the daemon may take until it listens.
+/// How long to wait for the daemon to listen.
 const DAEMON_WAIT: Duration = Duration::from_secs(10);
 
-/// Builds `ak` and gives its path.
+/// Builds `ak` and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
     run(&mut cargo(&["build", "--package", "ak-cli"]))?;
     Ok(target_dir().join("debug/ak"))
 }
 
-/// `ak serve` in a directory of its own; both end with this value.
+/// `ak serve` in a directory of its own. Dropping this ends the process and removes the directory.
 pub(crate) struct Daemon {
     directory: PathBuf,
     process: Child,
@@ -58,7 +58,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself, so errors do not matter.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.directory);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: a crate beside its rivals, in one run.
+//! `cargo xtask bench NAME`: compares a crate with its rivals in one run.
 
 use std::{
     fs,
@@ -13,16 +13,16 @@ use crate::{
 /// The benches, as packages of the workspace in `bench/`.
 pub(crate) const BENCHES: [&str; 7] = ["audit", "heap", "host", "policy", "sandbox", SCALE, STALL];
 
-/// The bench without rivals: how long one agent's requests keep another waiting, for each seed in `fuzz/seeds`.
+/// The bench of how long the requests of one agent delay another, for each seed in `fuzz/seeds`. It has no rivals.
 const STALL: &str = "stall";
 
-/// The bench of what grows with the log, without rivals too: opening, waiting, memory.
+/// The bench of costs that grow with the log: opening, waiting, memory. It has no rivals.
 const SCALE: &str = "scale";
 
-/// Where what was measured is kept.
+/// The file that keeps measured tables.
 const PERFORMANCE: &str = "docs/performance.md";
 
-/// Runs a bench and prints its tables; `save` keeps them in `docs/performance.md` too.
+/// Runs a bench and prints its tables. With `save` it also writes them to `docs/performance.md`.
 pub(crate) fn bench(name: &str, save: bool) -> Result {
     if !BENCHES.contains(&name) {
         return Err(format!("there is no bench {name}; there are: {}", BENCHES.join(", ")));
@@ -44,7 +44,7 @@ pub(crate) fn bench(name: &str, save: bool) -> Result {
     if save { keep(name, &tables) } else { Ok(()) }
 }
 
-/// Runs the seeds whose names contain one of the arguments, or all; with `--check` they are only read.
+/// Runs the seeds whose names contain one of the arguments, or all seeds. With `--check` it only reads them.
 pub(crate) fn stall(arguments: &[&str]) -> Result {
     run(program(STALL).arg("--").args(arguments))
 }
@@ -54,7 +54,7 @@ fn program(name: &str) -> Command {
     cargo(&["run", "--release", "--manifest-path", "bench/Cargo.toml", "--package", &package])
 }
 
-/// Puts the tables between the section's marks.
+/// Replaces the tables of a bench in `docs/performance.md`, between the marks of its section.
 fn keep(name: &str, tables: &str) -> Result {
     let path = root().join(PERFORMANCE);
     let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {PERFORMANCE}: {error}"))?;

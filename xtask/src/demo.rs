@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the five examples on a fresh machine.
+//! `cargo xtask demo`: runs the five examples on a fresh machine.
 
 use crate::{examples, python, run::Result};
 

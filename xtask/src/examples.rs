@@ -33,7 +33,7 @@ pub(crate) fn over_a_socket() -> Result {
     Ok(())
 }
 
-/// One example, without settings of the caller's own.
+/// The command for one example, without the caller's AK_… settings.
 fn program(example: &Path) -> Command {
     println!("\n--- {}", example.strip_prefix(root()).unwrap_or(example).display());
     let mut command = python("python");

@@ -4,17 +4,17 @@ use std::fs;
 
 use crate::run::{Result, cargo, root, run};
 
-/// What cargo-fuzz passes too: coverage for libFuzzer, and checks that a release build leaves out.
+/// The flags that cargo-fuzz passes: coverage for libFuzzer, and checks that a release build leaves out.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks --cfg fuzzing";
 
-/// Runs of each target in `cargo xtask test`: enough to see that it still works.
+/// How often `cargo xtask test` runs each target: enough to see that the target still works.
 const SLICE_RUNS: &str = "-runs=2000";
-/// What a target takes at most there, however slow its runs are.
+/// The most seconds that `cargo xtask test` runs each target.
 const SLICE_TIME: &str = "-max_total_time=60";
 
-/// Fuzzes one target, or each in turn, for so many seconds.
+/// Fuzzes one target, or each in turn, for `seconds` each.
 pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> Result {
     let all = targets()?;
     let chosen: Vec<&String> =
@@ -26,7 +26,7 @@ pub(crate) fn fuzz(target: Option<&str>, seconds: u64) -> Result {
     chosen.iter().try_for_each(|name| start(name, &[&format!("-max_total_time={seconds}")]))
 }
 
-/// A few runs of each target, from a fixed seed.
+/// Runs each target a few times, from a fixed seed.
 pub(crate) fn slice() -> Result {
     targets()?.iter().try_for_each(|name| start(name, &[SLICE_RUNS, SLICE_TIME, "-seed=20261123"]))
 }
@@ -38,7 +38,7 @@ fn start(name: &str, arguments: &[&str]) -> Result {
         fs::create_dir_all(place).map_err(|error| format!("cannot make {}: {error}", place.display()))?;
     }
     let artifacts = format!("-artifact_prefix={}/", artifacts.display());
-    // With a target named, the flags reach the targets and not the build scripts.
+    // With `--target`, cargo applies RUSTFLAGS to the fuzz targets but not to build scripts.
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let build = ["run", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml", "--target", &host];
     run(cargo(&build)

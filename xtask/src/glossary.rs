@@ -69,7 +69,7 @@ fn heading(line: &str) -> Option<&str> {
     line.strip_prefix("## ").map(|title| title.trim().trim_matches('`'))
 }
 
-/// The row that a line in the section of `package` is.
+/// The row in a line of the section of `package`; `None` if the line is no row.
 fn row<'t>(package: &'t str, line: &'t str) -> Option<Row<'t>> {
     let cells: Vec<&str> =
         line.trim().strip_prefix('|')?.strip_suffix('|')?.split(" | ").map(str::trim).collect();

@@ -12,11 +12,11 @@ use crate::{
 };
 
 const QEMU: &str = "qemu-system-x86_64";
-/// What QEMU ends with where every entry of the journal follows.
+/// QEMU's exit code if no entry of the journal is invalid.
 const SUCCESS: i32 = 33;
 
-/// Builds the image, boots it on a journal, and compares what it prints with what `ak replay` prints here. Without
-/// a journal, one is recorded: the scripted session of the Python tests.
+/// Builds the image, boots it on a journal, and compares its output with that of `ak replay` on this host. Without
+/// a journal, it records one: the scripted session of the Python tests.
 pub(crate) fn image(journal: Option<&Path>) -> Result {
     let image = build()?;
     let ak = ak::build()?;
@@ -40,13 +40,13 @@ pub(crate) fn image(journal: Option<&Path>) -> Result {
     if metal == host { Ok(()) } else { Err(format!("bare metal and host differ; the host says:\n{host}")) }
 }
 
-/// Builds the image and gives its path.
+/// Builds the image and returns its path.
 pub(crate) fn build() -> Result<PathBuf> {
     run(&mut cargo(&["build", "--package", "ak-image", "--profile", "kernel", "--features", "boot"]))?;
     Ok(target_dir().join("kernel/ak-image"))
 }
 
-/// Records the scripted session and gives its state directory.
+/// Records the scripted session and returns its state directory.
 fn record() -> Result<PathBuf> {
     python::build()?;
     let state = target_dir().join("session");
@@ -72,7 +72,7 @@ fn boot(image: &Path, journal: &Path) -> Command {
     qemu
 }
 
-/// What a program prints, if it ends with this status.
+/// Runs a program and returns what it prints. It is an error if the program does not end with this status.
 fn output(command: &mut Command, status: i32) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output =

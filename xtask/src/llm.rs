@@ -1,7 +1,7 @@
 //! `cargo xtask test --llm`: model calls against a real llama.cpp server, which serves a model of random weights.
 //!
-//! The server is built from source by pip, which takes a quarter of an hour once; the model is written by a script. Nothing
-//! is downloaded but packages.
+//! pip builds the server from source, which takes a quarter of an hour once; a script writes the model. Only packages
+//! are downloaded.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ pub(crate) fn test() -> Result {
     let file = fs::File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
     let mut server = command(&python);
     server.args(["-m", "llama_cpp.server", "--host", "127.0.0.1", "--n_ctx", "512", "--model"]).arg(&model);
-    // Else it cuts a stream short when another request comes.
+    // By default the server cuts a stream short when another request arrives.
     server.args(["--interrupt_requests", "false"]);
     server.args(["--port", &address.port().to_string()]).stdout(Stdio::null()).stderr(file);
     let _server =
@@ -39,7 +39,7 @@ pub(crate) fn test() -> Result {
     run(&mut tests)
 }
 
-/// A server that ends with the value.
+/// A server process. Dropping this ends it.
 struct Server(Child);
 
 impl Server {
@@ -61,7 +61,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself, so errors do not matter.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

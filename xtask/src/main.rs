@@ -1,21 +1,21 @@
-//! Developer commands: `cargo xtask COMMAND`. Each does its own set-up, and names what it cannot set up.
+//! Developer commands: `cargo xtask COMMAND`. Each command installs what it needs, and names what it cannot install.
 //!
 //! - `demo`: builds the Python package into a private environment and runs the five examples
-//! - `test [--llm]`: everything that is tested; with `--llm` only model calls, against a real server
+//! - `test [--llm]`: all checks and tests; with `--llm` only model calls, against a real server
 //! - `glossary [--fix]`: checks `docs/glossary.md` against the types that the crates export; with `--fix` it corrects files
 //! - `imports`: checks the imports of every crate against the directions that it states
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
-//! - `peers urls`: what nginx, httpd, Node, Python and Go read in URLs, against what policies say
-//! - `peers schemas`: the tools of public MCP servers, against what schemas accept
-//! - `peers modules`: builds a tool with each WebAssembly toolchain that can be had, and runs it
-//! - `mutants gate [WORDS]`: takes each charge and each check of the gate away in turn; the tests must notice
-//! - `nightly`: tests further and from another seed, the peers, every fuzz target, every bench
-//! - `bench NAME [--save]`: measures a crate beside its rivals
-//! - `bench stall [--check | --once | --durable] [SEED…]`: how long one agent's requests keep another waiting
+//! - `peers urls`: compares how nginx, httpd, Node, Python and Go read URLs with how policies judge them
+//! - `peers schemas`: compares the calls that public MCP servers accept with those that their schemas accept
+//! - `peers modules`: builds a tool with each WebAssembly toolchain that is available, and runs it
+//! - `mutants gate [WORDS]`: removes each charge and each check of the gate in turn; a test must fail each time
+//! - `nightly`: runs longer tests from another seed, the peers, every fuzz target, every bench
+//! - `bench NAME [--save]`: compares a crate with its rivals
+//! - `bench stall [--check | --once | --durable] [SEED…]`: measures how long one agent's requests delay another
 //!
-//! Beside a module for each command there are `run` (other programs), `source` (Rust sources, parsed), `python` (a private
-//! environment), `ak` (the daemon) and `examples`.
+//! Besides a module for each command there are `run` (other programs), `source` (parsed Rust sources), `python` (a
+//! private environment), `ak` (the daemon) and `examples`.
 //!
 //! Imports: `nightly → test → {examples, fuzz, glossary, image} → run`
 //! Imports: `nightly → {bench, mutants, peer_modules} → run`
@@ -64,7 +64,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    how long the requests of one agent keep another waiting, for each seed in fuzz/seeds, or for
                    those whose names contain one of these; --check only reads the seeds, --once repeats none";
 
-/// How long a target is fuzzed by default.
+/// How long a target is fuzzed by default, in seconds.
 const FUZZ_SECONDS: u64 = 60;
 
 fn main() -> ExitCode {

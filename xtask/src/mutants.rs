@@ -1,8 +1,9 @@
-//! `cargo xtask mutants gate`: takes each charge and each check of the gate away in turn, and says which the tests notice.
+//! `cargo xtask mutants gate`: removes each charge and each check of the gate in turn, and reports which removals no
+//! test notices.
 //!
-//! All mutants are built once, in a copy of the workspace in `target/mutants`: each text of the table stands there beside its
-//! replacement, and the number in `AK_MUTANT` chooses one. A text that does not stand in its file as often as expected fails
-//! the run, and `cargo test -p xtask` before it, so the table cannot rot.
+//! All mutants are built once, in a copy of the workspace in `target/mutants`: the copy contains each source text of
+//! the table beside its replacement, and the number in `AK_MUTANT` selects one replacement. If a text does not occur in
+//! its file as often as expected, the run fails, and so does `cargo test -p xtask`, so the table cannot become stale.
 
 mod gate;
 mod instrument;
@@ -22,20 +23,21 @@ use std::{
 use self::instrument::{Mutant, instrumented};
 use crate::run::{Result, cargo, command, root, target_dir};
 
-/// The tests that are to notice: all are of `ak-kernel`.
+/// The integration tests of `ak-kernel` of which one must fail for each mutant.
 const TESTS: [&str; 9] =
     ["gate", "capabilities", "sessions", "admission", "host_calls", "guarantees", "heap", "erasure", "files"];
 
-/// How long the tests of one mutant may take: one that never ends is noticed.
+/// How long the tests of one mutant may take. A mutant whose tests take longer counts as noticed.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Which mutant is on, by its number in the table.
+/// The environment variable with the number, in the table, of the mutant that is switched on.
 const CHOSEN: &str = "AK_MUTANT";
 
 /// The root file of the crate that has the mutants.
 const SWITCH_FILE: &str = "crates/ak-kernel/src/lib.rs";
 
-/// Stands at the end of the copy's root file. Warnings are of no interest there: the replacements leave much unused.
+/// The text that is appended to the root file of the copy. It decides at run time whether a mutant is switched on.
+/// Replacements leave code unused, so warnings of the copy do not matter.
 const SWITCH: &str = r#"
 extern crate std;
 pub(crate) fn mutant(number: usize) -> bool {
@@ -44,10 +46,10 @@ pub(crate) fn mutant(number: usize) -> bool {
 }
 "#;
 
-/// How many mutants are tested at a time.
+/// How many mutants are tested at the same time.
 const AT_ONCE: usize = 2;
 
-/// Runs the mutants of the gate; with a part of what a mutant removes, only those.
+/// Runs the mutants of the gate. With `only`, runs those whose description contains it.
 pub(crate) fn gate(only: Option<&str>) -> Result {
     let table = gate::MUTANTS;
     let copy = target_dir().join("mutants");
@@ -91,12 +93,13 @@ pub(crate) fn gate(only: Option<&str>) -> Result {
     if failed == 0 { Ok(()) } else { Err(format!("{failed} mutants of the gate survive")) }
 }
 
-/// Builds the copy's tests; gives their programs.
+/// Builds the tests of the copy and returns their programs, in the order of [`TESTS`].
 fn build(copy: &Path) -> Result<Vec<PathBuf>> {
     let mut build =
         cargo(&["test", "--no-run", "--message-format=json-render-diagnostics", "--package", "ak-kernel"]);
     build.current_dir(copy).args(TESTS.iter().flat_map(|test| ["--test", test]));
-    // A directory of its own: the copy's crates have the names of the workspace's.
+    // The crates of the copy have the same names as those of the workspace, so the copy needs a target
+    // directory of its own.
     build.env("CARGO_TARGET_DIR", copy.join("target")).env("CARGO_PROFILE_DEV_DEBUG", "0");
     let output = build.output().map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
@@ -118,7 +121,7 @@ fn build(copy: &Path) -> Result<Vec<PathBuf>> {
     Ok(programs.into_iter().map(|(_, program)| program).collect())
 }
 
-/// Whether a test fails, or takes too long.
+/// Whether a test fails with this mutant, or the tests take longer than [`TIME_MAX`].
 fn is_noticed(tests: &[PathBuf], mutant: Option<usize>) -> Result<bool> {
     let started = Instant::now();
     for test in tests {
@@ -146,7 +149,7 @@ fn is_noticed(tests: &[PathBuf], mutant: Option<usize>) -> Result<bool> {
     Ok(false)
 }
 
-/// Copies what git knows of the workspace, with the mutants in it.
+/// Copies the files of the workspace that git does not ignore, with the mutants in them.
 fn prepare(copy: &Path, table: &[Mutant]) -> Result {
     let listed =
         command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).output();
@@ -162,7 +165,7 @@ fn prepare(copy: &Path, table: &[Mutant]) -> Result {
             bytes.extend_from_slice(SWITCH.as_bytes());
         }
         let to = copy.join(path);
-        // What is as it was is not built again.
+        // An unchanged file is not written, so that cargo does not build it again.
         if fs::read(&to).ok().as_ref() != Some(&bytes) {
             fs::create_dir_all(to.parent().unwrap_or(copy)).map_err(failed)?;
             fs::write(&to, bytes).map_err(failed)?;

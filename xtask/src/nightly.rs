@@ -1,4 +1,4 @@
-//! `cargo xtask nightly`: what takes too long for every change.
+//! `cargo xtask nightly`: the checks that take too long to run on every change.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,9 +8,9 @@ use crate::{
     test,
 };
 
-/// How much further the tests go than by default: cases of each property, decisions compared with the naive evaluator,
-/// crash images of the journal, kills of a process that writes one, entries executed again, edits of exported journals, which
-/// calls of a session's disk fail, one in so many.
+/// Settings that make tests do more than by default, in this order: cases of each property; decisions compared with the
+/// naive evaluator; crash images of the journal; kills of a process that writes a journal; entries re-executed; edits
+/// of exported journals; one in how many disk calls of a session is made to fail.
 const FURTHER: [(&str, &str); 7] = [
     ("PROPTEST_CASES", "4096"),
     ("AK_PAIRS", "1000000"),
@@ -21,10 +21,11 @@ const FURTHER: [(&str, &str); 7] = [
     ("AK_FAULTS", "1"),
 ];
 
-/// How long each target is fuzzed.
+/// How long each target is fuzzed, in seconds.
 const FUZZ_SECONDS: u64 = 600;
 
-/// The tests from another seed and further, the mutants of the gate, the peers, every fuzz target, every bench.
+/// Runs longer tests from another seed, the mutants of the gate, the peers, every fuzz target and every bench. Reports
+/// all failures at the end.
 pub(crate) fn nightly() -> Result {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     println!("==> tests, further: PROPTEST_RNG_SEED={seed}");

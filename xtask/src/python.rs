@@ -11,19 +11,19 @@ use std::{
 
 use crate::run::{Result, command, need, root, run, target_dir};
 
-/// What the package is built and tested with.
+/// The packages that build and test the Python package.
 const REQUIREMENTS: [&str; 3] = ["maturin>=1.9.4,<2", "pytest>=8", "mypy>=1.11"];
 
-/// A llama.cpp server that speaks the OpenAI format, and what writes a model for it.
+/// A llama.cpp server with the OpenAI format, and the package that writes a model for it.
 const LLM: [&str; 2] = ["llama-cpp-python[server]>=0.3", "gguf>=0.10"];
 
-/// What benches measure.
+/// The Python packages that benches compare with.
 const RIVALS: [&str; 2] = ["extism>=1.1,<2", "jsonpatch>=1.33"];
 
-/// What the package is made from.
+/// The files and directories that the package is built from.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "bindings/python"];
 
-/// What the build leaves beside the package's Python files, which the environment refers to.
+/// The native module. The build puts it beside the package's Python files, which the environment refers to.
 const MODULE: &str = "bindings/python/python/authority_nanos/_native.abi3.so";
 
 /// A Python program of the environment: `python`, `pytest`, …
@@ -33,8 +33,8 @@ pub(crate) fn python(program: &str) -> Command {
     command
 }
 
-/// Builds the package into the environment, which is made if it is not there. Where nothing has changed since
-/// the last time, nothing is done.
+/// Builds the package into the environment, which is made if it does not exist. Does nothing if the sources have not
+/// changed since the last build.
 pub(crate) fn build() -> Result {
     let stamp = environment().join("built-from");
     let sources = fingerprint().map_err(|error| format!("cannot read the sources: {error}"))?;
@@ -49,12 +49,13 @@ pub(crate) fn build() -> Result {
     fs::write(&stamp, sources).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
 
-/// The Python of another environment, with the rivals that benches measure; made if it is not there.
+/// The Python of the environment with the rivals that benches measure. The environment is made if it does not exist.
 pub(crate) fn rivals() -> Result<PathBuf> {
     other("venv-rivals", &RIVALS)
 }
 
-/// The Python of another environment, with a model's server; made if it is not there, which takes a quarter of an hour.
+/// The Python of the environment with a model's server. The environment is made if it does not exist, which takes a
+/// quarter of an hour.
 pub(crate) fn llm() -> Result<PathBuf> {
     other("venv-llm", &LLM)
 }
@@ -69,7 +70,7 @@ fn other(name: &str, requirements: &[&str]) -> Result<PathBuf> {
     Ok(environment.join("bin/python"))
 }
 
-/// Makes an environment anew.
+/// Makes an environment with these packages, and replaces one that exists.
 fn make(environment: &Path, requirements: &[&str]) -> Result {
     need(|| python3(&["--version"]), "python3")?;
     need(|| python3(&["-c", "import ensurepip, venv"]), "python3-venv")?;
@@ -80,7 +81,7 @@ fn make(environment: &Path, requirements: &[&str]) -> Result {
         .args(requirements))
 }
 
-/// The machine's own Python.
+/// The Python of the system.
 fn python3(arguments: &[&str]) -> Command {
     let mut command = command("python3");
     command.args(arguments);
@@ -91,7 +92,7 @@ fn environment() -> PathBuf {
     target_dir().join("venv")
 }
 
-/// A digest of names, sizes and times of the sources: enough to see that nothing was touched.
+/// A digest of names, sizes and modification times of the sources, by which a change of them is noticed.
 fn fingerprint() -> io::Result<String> {
     let mut digest = DefaultHasher::new();
     for source in SOURCES {
@@ -105,7 +106,7 @@ fn visit(path: &Path, digest: &mut DefaultHasher) -> io::Result<()> {
     if metadata.is_dir() {
         let mut entries =
             fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-        // Neither what the build itself puts there nor what tests leave.
+        // Leaves out the files that the build itself writes, hidden files, and tests.
         entries.retain(|entry| {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
             !name.starts_with('.') && name != "__pycache__" && !name.ends_with(".so") && name != "tests"

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What went wrong, in one line for the terminal.
+/// The result of a command; an error is a text for the terminal.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
 
 /// The root of the repository.
@@ -14,19 +14,19 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Where cargo builds.
+/// The directory that cargo builds into.
 pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |target| root().join(target))
 }
 
-/// A program, to be run at the root, without standard input.
+/// A command that runs a program at the root of the repository, without standard input.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
-/// This cargo, as `cargo xtask` was called with.
+/// A command that runs the cargo that `cargo xtask` was called with.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);
@@ -43,19 +43,20 @@ pub(crate) fn run(command: &mut Command) -> Result {
     }
 }
 
-/// The command as one would type it, without the path of the program.
+/// The command line, without the path of the program.
 fn line(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = [program].into_iter().chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a program is there and answers.
+/// Whether a program can be run and ends with success.
 pub(crate) fn answers(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Sees to it that a program is there: where it does not answer, its Debian package is installed, or named.
+/// Makes sure that a program can be run: if it cannot, its Debian package is installed. If that fails too, the error
+/// names the package.
 pub(crate) fn need(mut probe: impl FnMut() -> Command, package: &str) -> Result {
     if answers(&mut probe()) {
         return Ok(());

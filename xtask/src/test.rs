@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that is tested.
+//! `cargo xtask test`: runs all checks and tests.
 
 use std::{process::Command, time::Instant};
 
@@ -7,7 +7,7 @@ use crate::{
     run::{Result, cargo, root, run, target_dir},
 };
 
-/// What the bare-metal image needs stands in its own profile; everything else is built with std.
+/// All packages but `ak-image`, which has a profile of its own; the others are built with `std`.
 const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "ak-image"];
 
 type Stage = (&'static str, fn() -> Result);
@@ -26,7 +26,7 @@ const STAGES: [Stage; 11] = [
     ("examples, over a socket", examples::over_a_socket),
 ];
 
-/// Runs every stage, whether or not those before it passed, and says which failed.
+/// Runs every stage, even if an earlier one failed, and reports which failed.
 pub(crate) fn test() -> Result {
     let mut report = Vec::new();
     for (name, stage) in STAGES {
@@ -58,12 +58,13 @@ fn documentation() -> Result {
     run(cargo(&["doc", "--no-deps"]).args(WORKSPACE).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// What property tests start from, so that a change fails for its own faults only. Any other number explores elsewhere.
+/// The seed of property tests. It is fixed, so that a change fails only for its own faults; another seed tries
+/// other cases.
 const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261123");
 
-/// Unit tests, integration tests and doctests. Third-party vectors are used where they lie beside the checkout.
+/// Runs unit tests, integration tests and doctests, with third-party vectors if they are beside the checkout.
 fn rust_tests() -> Result {
-    // The Python module is tested from Python; without Python around it, it would not link.
+    // The Python module does not link without Python, so it is tested from Python.
     let mut tests = cargo(&["test", "--no-fail-fast", "--workspace", "--exclude", "authority-nanos-python"]);
     with_vectors(&mut tests);
     if std::env::var_os(SEED.0).is_none() {
@@ -73,7 +74,7 @@ fn rust_tests() -> Result {
     run(&mut tests)
 }
 
-/// Names the third-party vectors where they lie beside the checkout and nobody named others.
+/// Sets AK_VECTORS to the third-party vectors if they are beside the checkout and the variable is not set.
 pub(crate) fn with_vectors(tests: &mut Command) {
     let vectors = root().join("../shared/vectors");
     if std::env::var_os("AK_VECTORS").is_none() && vectors.is_dir() {
@@ -81,7 +82,8 @@ pub(crate) fn with_vectors(tests: &mut Command) {
     }
 }
 
-/// Types and behaviour; with the other forms of the kernel at hand, the tests go through them too.
+/// Checks types and runs the Python tests. The variables name the other forms of the kernel, so that the tests
+/// cover them too.
 fn python_tests() -> Result {
     python::build()?;
     run(python::python("mypy").args(["--strict", "--no-incremental", "bindings/python/python"]))?;

@@ -1,4 +1,4 @@
-//! Durable append: so many waiters, one sync.
+//! Durable append: the entries of several waiters are written with one sync.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ pub const SQLITE: &str = "SQLite: WAL, synchronous=FULL";
 const SUSTAINED: &str = "ak-audit, 70 MB without a rest: segments end and are prepared meanwhile";
 const REDB: &str = "redb: durability immediate";
 
-/// The columns, and how many batches make a turn: enough that what happens now and then takes part.
+/// For each column: its name, the number of waiters, and the batches of a turn, enough to include events that are rare.
 pub const CASES: [(&str, usize, usize); 3] = [("1", 1, 100), ("64", 64, 60), ("1,024", 1024, 30)];
 
 pub fn race(report: &mut Report) {
@@ -35,7 +35,8 @@ pub fn race(report: &mut Report) {
         ];
         let mut race = Race::new();
         for (name, mut store) in stores {
-            // Enough for a segment to end and the next to begin, which only many waiters fill in so short a time.
+            // Enough batches for a segment to end and the next to begin. Only many waiters fill a segment in so
+            // short a time.
             let batches = if name == SUSTAINED { 7 * batches } else { batches };
             if name == SUSTAINED && waiters < 1024 {
                 continue;
@@ -58,7 +59,8 @@ pub fn race(report: &mut Report) {
     }
 }
 
-/// Lets the disk finish what others left to it: caches to write, deleted files whose blocks a file system discards later.
+/// Lets the disk finish the work that other contenders caused: writing caches back, discarding the blocks of
+/// deleted files.
 fn settle() {
     rustix::fs::sync();
     std::thread::sleep(std::time::Duration::from_millis(100));
@@ -70,7 +72,7 @@ fn batch(source: &mut Source, count: usize) -> Batch {
     Batch { entries, bytes }
 }
 
-/// A directory on the disk that the build stands on, which is gone afterwards.
+/// A directory on the disk of the build directory. Dropping this removes it.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
@@ -89,7 +91,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Whoever is interrupted leaves files behind; that is no reason to fail.
+        // Files that cannot be removed are no reason to fail.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -1,4 +1,4 @@
-//! `ak-audit` beside what it is made of, SHA-256 and a synced file, and beside what one would use instead: fjall, redb and
+//! Compares `ak-audit` with its building blocks, SHA-256 and a synced file, and with its alternatives: fjall, redb and
 //! SQLite for the journal, `ct-merkle` for the tree.
 
 mod durable;
@@ -22,7 +22,7 @@ fn main() {
         ("verify", verify::race, verify::targets),
         ("durable", durable::race, durable_targets),
     ];
-    // All of them, or those that are named.
+    // Runs all parts, or those that the arguments name.
     for (name, race, targets) in parts {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             race(&mut report);

@@ -1,4 +1,4 @@
-//! Appending to the log in memory, beside the hashing that this cannot do without.
+//! Compares appending to the log in memory with the hashing that it includes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ const APPEND: &str = "Append to a log in memory: one entry of 332 B";
 const ENTRIES: &str = "SHA-256 of the same bytes";
 const TREE: &str = "SHA-256 of the same bytes, and of one inner node for each entry";
 
-/// What the log may hold: old records give way while it is measured.
+/// The size limit of the log. It is small enough that the log drops old records while it is measured.
 const LOG_BYTES_MAX: usize = 32 << 20;
 
 pub fn race(report: &mut Report) {
@@ -20,7 +20,7 @@ pub fn race(report: &mut Report) {
     let mut checked = Log::new(LOG_BYTES_MAX);
     let (mut source, mut checked_source) = (Source::new(), Source::new());
     let body: Arc<[u8]> = [].into();
-    // Both are full when it begins: memory that is new to the process is no part of it.
+    // Fills both logs first, so that the measurement does not include memory that is new to the process.
     while sealed.pruned_below() == 0 {
         for Record { entry, body } in source.take(1000) {
             sealed.append(entry, body).expect("it follows");
@@ -66,7 +66,7 @@ pub fn race(report: &mut Report) {
     assert_eq!(node_hash(&[1; 32], &[1; 32]), hash(&[1; 65]), "what is hashed is what a tree hashes");
 }
 
-/// Hashes as many entries as are appended, each a prefix and its bytes.
+/// Hashes as many entries as there are iterations, each with the prefix of a leaf.
 fn hashing(hash: impl Fn(&[u8])) -> impl FnMut(u64) -> Duration {
     let mut source = Source::new();
     move |iterations| {

@@ -1,4 +1,4 @@
-//! The tree and its proofs, beside `ct-merkle`.
+//! Compares the tree and its proofs with `ct-merkle`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const RIVAL: &str = "ct-merkle";
 
 const LEAVES: usize = 100_000;
 
-/// An entry as a leaf; cloning shares it.
+/// An entry as a leaf. Clones share its bytes.
 #[derive(Clone)]
 struct Leaf(Arc<[u8]>);
 

@@ -1,11 +1,11 @@
-//! The records every contender logs: entries of 332 bytes, each with the hash of the one before in it.
+//! The records that every contender logs: entries of 332 bytes, each of which contains the hash of the one before.
 
 use ak_audit::{Chain, Decision, Entry, Integrity, Kind, Leaf, Record};
 
-/// Bytes of each entry.
+/// The size of each entry in bytes.
 pub const ENTRY_BYTES: usize = 332;
 
-/// The same records in the same order, for whoever asks.
+/// Makes records: every source makes the same records in the same order.
 pub struct Source {
     chain: Chain,
 }
@@ -15,12 +15,12 @@ impl Source {
         Source { chain: Chain::EMPTY }
     }
 
-    /// The next records.
+    /// The next `count` records.
     pub fn take(&mut self, count: usize) -> Vec<Record> {
         (0..count).map(|_| self.record()).collect()
     }
 
-    /// The same, neither encoded nor hashed.
+    /// The next `count` entries, before they are encoded and hashed.
     pub fn entries(&mut self, count: usize) -> Vec<Entry<'static>> {
         (0..count).map(|_| self.entry().0).collect()
     }
@@ -38,7 +38,7 @@ impl Source {
     }
 }
 
-/// The entry that follows: a decision as the kernel records it.
+/// The next entry of a chain: a decision as the kernel records it.
 pub fn entry(chain: &Chain) -> Entry<'static> {
     Entry {
         seq: chain.next,

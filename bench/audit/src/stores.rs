@@ -1,4 +1,4 @@
-//! Where records can be made durable, a batch at a time: the journal, what stands beside it, and the limit.
+//! Stores that make records durable, a batch at a time: the journal, its rivals, and the lower bound.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,31 +19,31 @@ use measure::black_box;
 
 use ak_host::FileDisk;
 
-/// The same entries twice: as they are before they are encoded, and as bytes.
+/// The entries of a batch in two forms: before they are encoded, and as bytes.
 pub struct Batch {
     pub entries: Vec<Entry<'static>>,
     pub bytes: Vec<Vec<u8>>,
 }
 
-/// A place that keeps records in order.
+/// A store that keeps records in order.
 pub trait Store {
-    /// Takes batches in, one after the other, and returns once all of them are durable. Whoever need not hash is given
-    /// bytes; whoever must has the entries to encode and hash.
+    /// Appends batches, one after the other, and returns once all of them are durable. A store that need not hash uses
+    /// the bytes; the journal encodes and hashes the entries.
     fn append(&mut self, batches: &[Batch]) {
         batches.iter().for_each(|batch| self.append_bytes(&batch.bytes));
     }
 
-    /// Takes one batch in, and returns once it is durable.
+    /// Appends one batch, and returns once it is durable.
     fn append_bytes(&mut self, records: &[Vec<u8>]);
 
-    /// Every entry it holds, oldest first.
+    /// Every entry in the store, oldest first.
     fn entries(&mut self) -> Vec<Vec<u8>>;
 
-    /// What may be done between two turns, so that the disk does not fill up.
+    /// Frees disk space between two turns; this is not timed.
     fn rest(&mut self) {}
 }
 
-/// Our journal on the host's disk: while one batch is written, the next is hashed and framed.
+/// The journal of `ak-audit` on the host's disk. While one batch is written, the next is hashed and framed.
 pub struct Ours {
     journal: Mutex<Journal<FileDisk>>,
     disk: FileDisk,
@@ -57,13 +57,13 @@ impl Ours {
         Ours { journal: Mutex::new(journal), disk }
     }
 
-    /// Writes the batches that come, and says so once each is on its way.
+    /// Writes the batches that are ready, and signals `taken` when it starts to write each.
     fn write(&self, ready: &Receiver<()>, taken: &SyncSender<()>) {
         let mut disk = self.disk.clone();
         while ready.recv().is_ok() {
             let batch = self.journal.lock().expect("nobody died").begin_sync().expect("it can be written");
             let Some(batch) = batch else { panic!("there is a batch") };
-            // The one who gathers may have ended with the last.
+            // After the last batch the appending thread may have ended.
             taken.send(()).unwrap_or_default();
             let written = batch.write(&mut disk);
             let mut journal = self.journal.lock().expect("nobody died");
@@ -77,7 +77,7 @@ impl Store for Ours {
         let body: Arc<[u8]> = [].into();
         let ours = &*self;
         if batches.iter().all(|batch| batch.entries.len() == 1) {
-            // Who waits alone has nothing to gather meanwhile.
+            // A single waiter has no next batch to prepare meanwhile.
             for entry in batches.iter().flat_map(|batch| &batch.entries) {
                 let mut journal = self.journal.lock().expect("nobody died");
                 let leaf = entry.to_leaf().expect("it fits");
@@ -94,7 +94,7 @@ impl Store for Ours {
                 let leaf = |entry: &Entry<'static>| (entry.to_leaf().expect("it fits"), body.clone());
                 let leaves: Vec<_> = batch.entries.iter().map(leaf).collect();
                 if index > 0 {
-                    // Each batch is one of its own: the one before must be on its way.
+                    // The batches must stay separate, so the write of the one before must have started.
                     took.recv().expect("the writer lives");
                 }
                 let mut journal = ours.journal.lock().expect("nobody died");
@@ -122,13 +122,13 @@ impl Store for Ours {
         let mut journal = self.journal.lock().expect("nobody died");
         let size = journal.len();
         journal.prune(size).expect("the disk works");
-        // Nobody else's turn is disturbed by what is prepared here.
+        // Waits for background preparation, so that it does not disturb the turns of others.
         self.disk.wait_idle();
     }
 }
 
-/// A file whose blocks were written before, overwritten from end to end and synced, and nothing else but, if asked for, the
-/// hashes that a log is made of.
+/// The lower bound: a file with blocks that were written before is overwritten and synced. With `hashes`, the hashes of
+/// a log are computed too.
 pub struct Raw {
     file: File,
     hashes: bool,
@@ -138,7 +138,7 @@ pub struct Raw {
 
 impl Raw {
     const BYTES: u64 = 128 << 20;
-    /// What a frame adds to a record, and what ends a batch, in the journal.
+    /// The bytes that the journal adds to each record, and at the end of each batch (`END`).
     const FRAME: usize = 13;
     const END: usize = 65 + 17;
 
@@ -180,7 +180,7 @@ impl Store for Raw {
     }
 }
 
-/// SQLite with a write-ahead log that is synced at each commit.
+/// SQLite with a write-ahead log, synced at each commit.
 pub struct Sqlite(rusqlite::Connection);
 
 impl Sqlite {
@@ -214,7 +214,7 @@ impl Store for Sqlite {
     }
 }
 
-/// redb, whose commits are durable at once unless told otherwise.
+/// redb with durable commits.
 pub struct Redb {
     database: redb::Database,
     next: u64,

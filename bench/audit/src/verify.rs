@@ -1,4 +1,4 @@
-//! Verifying 1,000,000 entries, beside the hashing that this cannot do without.
+//! Compares verifying 1,000,000 entries with the hashing that it includes.
 
 use ak_audit::{
     Journal, Log, Record,

@@ -1,6 +1,6 @@
-//! What is stored and changed.
+//! The documents that are stored and changed.
 
-/// The cases: their size, and the number of items; none means a lone item of 100 B.
+/// The cases: the size of the document, and its number of items; 0 means a single item of 100 B.
 pub(crate) const SIZES: [(&str, usize); 3] = [("100 B", 0), ("10 KB", 100), ("1 MB", 10_000)];
 
 fn item(index: usize) -> String {
@@ -10,7 +10,7 @@ fn item(index: usize) -> String {
     )
 }
 
-/// A document of so many items.
+/// A document with this many items.
 pub(crate) fn text(items: usize) -> String {
     if items == 0 {
         return item(7);
@@ -19,12 +19,12 @@ pub(crate) fn text(items: usize) -> String {
     format!(r#"{{"version":1,"items":[{}]}}"#, list.join(","))
 }
 
-/// Where the field stands that is replaced: in the middle.
+/// The JSON Pointer of the field that is replaced: in the item in the middle.
 pub(crate) fn path(items: usize) -> String {
     if items == 0 { "/score".to_owned() } else { format!("/items/{}/score", items / 2) }
 }
 
-/// The same place, as SQLite writes it.
+/// The path of the same field in SQLite's notation.
 pub(crate) fn sqlite_path(items: usize) -> String {
     if items == 0 { "$.score".to_owned() } else { format!("$.items[{}].score", items / 2) }
 }
@@ -34,7 +34,7 @@ pub(crate) fn patch(items: usize, score: u32) -> String {
     format!(r#"[{{"op":"replace","path":"{}","value":{score}}}]"#, path(items))
 }
 
-/// All numbers below a power of ten in an order without a pattern that a cache could follow.
+/// All numbers below a power of ten, in an order that no cache can predict.
 #[derive(Clone)]
 pub(crate) struct Shuffle {
     count: u64,
@@ -46,7 +46,7 @@ impl Shuffle {
         Shuffle { count, at: 0 }
     }
 
-    /// The next; the multiplier is prime to the count, so that each comes once a round.
+    /// The next number. The step is prime to the count, so each number comes once a round.
     pub(crate) fn next(&mut self) -> usize {
         self.at = (self.at + 618_033_989) % self.count;
         self.at as usize

@@ -1,5 +1,5 @@
-//! `ak-heap` beside what one would use instead: `json-patch` on `serde_json` values, SQLite's `jsonb_set`, Redis over a
-//! unix socket, and Python dictionaries with `jsonpatch`.
+//! Compares `ak-heap` with its alternatives: `json-patch` on `serde_json` values, SQLite's `jsonb_set`, Redis over a
+//! Unix socket, and Python dictionaries with `jsonpatch`.
 
 mod documents;
 mod memory;
@@ -53,7 +53,7 @@ fn store(heap: &mut Heap, text: &str) -> Handle {
     heap.alloc("main", "document", content(text), Labels::default()).expect("there is room")
 }
 
-/// The two patches take turns, so that each changes something.
+/// Two patches that are applied in turn, so that each one changes something.
 fn patches(items: usize) -> [Patch; 2] {
     [1, 2].map(|score| {
         let patch = Value::parse(documents::patch(items, score).as_bytes(), &Limits::default());
@@ -65,7 +65,7 @@ fn rival_patches(items: usize) -> [json_patch::Patch; 2] {
     [1, 2].map(|score| serde_json::from_str(&documents::patch(items, score)).expect("it is a patch"))
 }
 
-/// Does the work with one of them after the other.
+/// Does the work with the two choices in turn.
 fn in_turn<'a, T, R>(choices: &'a [T; 2], mut work: impl FnMut(&T) -> R + 'a) -> impl FnMut() -> R + 'a {
     let mut turn = 0;
     move || {
@@ -127,7 +127,7 @@ fn replace(
     report.add(IN_PLACE, case, race.run());
 }
 
-/// How many bytes of documents stand at a time while storing is measured.
+/// How many bytes of documents are stored at a time while storing is measured.
 const STORED_BYTES: usize = 1 << 20;
 
 fn alloc(

@@ -1,4 +1,4 @@
-//! What stored documents take, as a multiple of their text.
+//! The memory that stored documents take, as a multiple of their text.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -7,22 +7,22 @@ use std::{
 
 use crate::{content, documents, heap, patches, store};
 
-/// The system's allocator, and how much is taken from it.
+/// The system's allocator, with a count of the bytes allocated from it.
 struct Counting;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is passed on as it is; counting touches no memory that is handed out.
+// SAFETY: every call is passed on unchanged; counting touches no allocated memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         TAKEN.fetch_add(layout.size(), Relaxed);
-        // SAFETY: as the caller promised.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         TAKEN.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as the caller promised.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -30,7 +30,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What `make` leaves allocated.
+/// Returns the result of `make` and how many bytes it leaves allocated.
 fn taken<T>(make: impl FnOnce() -> T) -> (T, usize) {
     let before = TAKEN.load(Relaxed);
     let made = make();

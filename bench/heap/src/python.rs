@@ -1,8 +1,8 @@
-//! Python's dictionaries, measured by Python itself during the same run.
+//! Python's dictionaries, timed in Python during the same run.
 
 use std::process::Command;
 
-/// Nanoseconds; not numbers where there is no Python with `jsonpatch`.
+/// Nanoseconds per operation; NaN if there is no Python with `jsonpatch`.
 pub(crate) struct Measured {
     pub(crate) patch_ns: f64,
     pub(crate) parse_ns: f64,

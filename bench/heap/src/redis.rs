@@ -1,4 +1,4 @@
-//! Redis over a unix socket, where it is installed.
+//! Redis over a Unix socket, if it is installed.
 
 use std::{
     fs,
@@ -10,20 +10,20 @@ use std::{
     time::Duration,
 };
 
-/// A server of our own, in a directory of its own.
+/// A Redis server for this run, in a directory of its own. Dropping this ends it.
 pub(crate) struct Server {
     process: Child,
     directory: PathBuf,
 }
 
-/// A connection, and the server, which ends with it.
+/// A connection with its server, which ends with the connection.
 pub(crate) struct Connection {
     stream: BufReader<UnixStream>,
     _server: Server,
 }
 
 impl Server {
-    /// Starts one; none where Redis is not installed.
+    /// Starts a server; `None` if Redis is not installed.
     pub(crate) fn start() -> Option<Server> {
         let directory = std::env::temp_dir().join(format!("ak-bench-redis-{}", std::process::id()));
         fs::create_dir_all(&directory).ok()?;

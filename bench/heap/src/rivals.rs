@@ -1,8 +1,8 @@
-//! SQLite, as it is built from source with the bench.
+//! SQLite, built from source with the bench.
 
 use rusqlite::{Connection, params};
 
-/// A table of documents as JSONB in a database in memory; the document stands at 1.
+/// A table of documents as JSONB, in a database in memory. The document has the id 1.
 pub(crate) struct Sqlite(Connection);
 
 impl Sqlite {
@@ -16,7 +16,7 @@ impl Sqlite {
         sqlite
     }
 
-    /// Stores a document at 1, and what stood there is gone.
+    /// Stores a document under the id 1, in place of the one there.
     pub(crate) fn insert(&self, text: &str) {
         let mut insert = self
             .0
@@ -25,7 +25,7 @@ impl Sqlite {
         insert.execute(params![text]).expect("it is stored");
     }
 
-    /// Replaces a field.
+    /// Replaces a field of the document.
     pub(crate) fn set(&self, path: &str, score: u32) {
         let mut update = self
             .0

@@ -1,14 +1,14 @@
-//! What is asked, in a process of its own: its work is not part of what is measured.
+//! The server. It runs in a process of its own, so that its work is not measured.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
 };
 
-/// Chunks of a streamed completion, a token each.
+/// The chunks of a streamed completion, a token each.
 pub(crate) const CHUNKS: usize = 128;
 
-/// Serves until the process ends; the port goes to standard output.
+/// Prints its port to standard output, and serves until the process ends.
 pub(crate) fn serve() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     println!("{}", listener.local_addr().expect("an address").port());

@@ -1,4 +1,5 @@
-//! Three ways to the same answer: straight to the server, through a proxy that checks nothing, and through the kernel.
+//! Three ways to make the same calls: directly to the server, through a proxy that checks nothing, and through
+//! the kernel.
 
 use std::sync::{Arc, Mutex};
 
@@ -20,18 +21,18 @@ use tokio::{
     runtime::{Handle, Runtime},
 };
 
-/// What is done.
+/// The kind of call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
     /// GET, over a connection of its own.
     Http,
     /// A completion, over a connection that is kept.
     Completion,
-    /// The same, streamed.
+    /// A streamed completion, over a connection that is kept.
     Stream,
 }
 
-/// Someone who does it, on the calling thread.
+/// A function that makes one call, on the calling thread.
 pub(crate) type Contender = Arc<dyn Fn(Case) + Send + Sync>;
 
 fn chat(stream: bool) -> String {
@@ -63,7 +64,7 @@ fn request(case: Case, port: u16) -> Request<Full<Bytes>> {
     .expect("a request")
 }
 
-/// The client alone, to `port`: it reads all that comes.
+/// The client alone, which calls `port` and reads the whole response.
 pub(crate) fn client(runtime: &Runtime, port: u16) -> Contender {
     let kept: Mutex<Vec<SendRequest<Full<Bytes>>>> = Mutex::default();
     let handle = runtime.handle().clone();
@@ -88,7 +89,8 @@ pub(crate) fn client(runtime: &Runtime, port: u16) -> Contender {
     })
 }
 
-/// A proxy that passes everything on as it comes, over connections that it keeps as its clients do; gives its port.
+/// Starts a proxy that passes everything on unchanged, with an upstream connection for each client connection.
+/// Returns its port.
 pub(crate) fn proxy(runtime: &Runtime, to: u16) -> u16 {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -151,7 +153,7 @@ pub(crate) fn kernel(port: u16) -> Contender {
     let agent = owner.agent("worker").expect("an agent");
     let url = format!("http://127.0.0.1:{port}/x");
     Arc::new(move |case| {
-        // What keeps the kernel open.
+        // The owner's session keeps the kernel open.
         let _ = &owner;
         let request = match case {
             Case::Http => KernelRequest::Http(HttpRequest {

@@ -1,7 +1,8 @@
-//! What the kernel adds to a call over the network: a request, a completion, a streamed completion, on loopback.
+//! Measures the cost that the kernel adds to a call over the network: a request, a completion, a streamed
+//! completion, on loopback.
 //!
 //! The server is a process of its own. The client alone, the client through a proxy that checks nothing, and the client
-//! through the kernel take turns; latencies are of single calls, CPU is all that this process used for each.
+//! through the kernel take turns. Latencies are those of single calls; CPU is the CPU time of this process per call.
 
 mod backend;
 mod contenders;
@@ -16,9 +17,9 @@ use contenders::{Case, Contender};
 use measure::{Report, Result};
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often each contender has its turn.
+/// How many turns each contender has.
 const ROUNDS: usize = 5;
-/// Calls of one turn, by all threads together.
+/// The calls of one turn, by all threads together.
 const CALLS: usize = 640;
 const CONCURRENT: [usize; 3] = [1, 16, 64];
 const ALONE: &str = "client alone";
@@ -85,7 +86,7 @@ fn main() {
         }
     }
     report.print();
-    // The server ends with this program.
+    // Ends the server, which would otherwise outlive this program.
     server.kill().expect("the server ends");
     server.wait().expect("the server ends");
 }
@@ -94,7 +95,7 @@ fn main() {
 struct Turn {
     p50: Duration,
     p99: Duration,
-    /// Of this process, for one call.
+    /// CPU time of this process per call.
     cpu: Duration,
     whole: Duration,
 }

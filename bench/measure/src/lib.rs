@@ -1,4 +1,4 @@
-//! Contenders side by side in one run: they take turns, round by round, and medians are compared.
+//! Compares contenders in one run: they take turns, round by round, and their medians are compared.
 //!
 //! A [`Race`] times several ways to do one thing; a [`Report`] collects races, prints them as Markdown and says which
 //! targets are met.
@@ -9,5 +9,5 @@ mod report;
 pub use race::{Clock, Race, Result};
 pub use report::Report;
 
-/// Keeps the compiler from leaving out work whose result nobody looks at.
+/// Keeps the compiler from removing work whose result is not used.
 pub use std::hint::black_box;

@@ -1,26 +1,26 @@
-//! Several ways to do one thing, timed in turns.
+//! Times several ways to do one thing, in turns.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// How often each contender has its turn.
+/// How many turns each contender has.
 const ROUNDS: usize = 15;
 
-/// How long one turn should take, so that the clock's own cost does not show.
+/// How long one turn should take: long enough to make the cost of reading the clock negligible.
 const TURN: Duration = Duration::from_millis(8);
 
-/// What time is counted.
+/// The clock that times a turn.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
-    /// Of this thread on its core: what others do on the machine hardly shows.
+    /// CPU time of this thread, which other work on the machine hardly affects.
     Cpu,
-    /// Of the world: for work that other processes or the disk do.
+    /// Wall time, for work that other threads, other processes or the disk do.
     Wall,
 }
 
 impl Clock {
-    /// How long something took.
+    /// Returns how long the work took.
     pub fn time(self, work: impl FnOnce()) -> Duration {
         let now = || {
             let time = clock_gettime(match self {
@@ -35,18 +35,18 @@ impl Clock {
     }
 }
 
-/// What one contender needed, in the median of all rounds.
+/// The time of one contender, in the median of all rounds.
 #[derive(Clone, Debug)]
 pub struct Result {
-    /// Who.
+    /// The name of the contender.
     pub contender: String,
-    /// For one iteration.
+    /// Nanoseconds for one iteration.
     pub ns: f64,
 }
 
 type Turn<'a> = Box<dyn FnMut(u64) -> Duration + 'a>;
 
-/// Contenders that do the same work; the first is the one the others are compared with.
+/// Contenders that do the same work. The others are compared with the first.
 #[derive(Default)]
 pub struct Race<'a> {
     contenders: Vec<(String, Turn<'a>)>,
@@ -59,12 +59,12 @@ impl<'a> Race<'a> {
         Race::default()
     }
 
-    /// Adds work that this thread does alone.
+    /// Adds work that this thread does alone; it is timed in CPU time.
     pub fn cpu<R>(self, contender: &str, work: impl FnMut() -> R + 'a) -> Race<'a> {
         self.clocked(Clock::Cpu, contender, work)
     }
 
-    /// Adds work that others take part in.
+    /// Adds work that other threads or processes take part in; it is timed in wall time.
     pub fn wall<R>(self, contender: &str, work: impl FnMut() -> R + 'a) -> Race<'a> {
         self.clocked(Clock::Wall, contender, work)
     }
@@ -79,19 +79,20 @@ impl<'a> Race<'a> {
         })
     }
 
-    /// Adds work that measures itself: so many iterations, and how long they took without what prepares them.
+    /// Adds work that times itself: `turn` runs this many iterations and returns how long they took, without
+    /// their preparation.
     pub fn turns(mut self, contender: &str, turn: impl FnMut(u64) -> Duration + 'a) -> Race<'a> {
         self.contenders.push((contender.to_owned(), Box::new(turn)));
         self
     }
 
-    /// Adds what was measured elsewhere during the same run, such as in another process.
+    /// Adds a time that was measured elsewhere during the same run, such as in another process.
     pub fn measured(mut self, contender: &str, ns: f64) -> Race<'a> {
         self.known.push(Result { contender: contender.to_owned(), ns });
         self
     }
 
-    /// Runs all rounds.
+    /// Runs all rounds and returns the median of each contender.
     pub fn run(self) -> Vec<Result> {
         let mut racers: Vec<_> = self
             .contenders
@@ -114,10 +115,10 @@ impl<'a> Race<'a> {
     }
 }
 
-/// How many iterations fill a turn.
+/// Returns how many iterations fill a turn, at most 2^24.
 fn calibrate(turn: &mut Turn<'_>) -> u64 {
     let mut iterations = 1;
-    // The first time pays for what stays: pages, caches, tables that have grown.
+    // The first run pays for one-time costs: new pages, cold caches, growing tables.
     turn(iterations);
     loop {
         let took = turn(iterations);

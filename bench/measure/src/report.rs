@@ -1,8 +1,8 @@
-//! What a bench prints.
+//! The tables that a bench prints.
 
 use crate::race::Result;
 
-/// Races by group, one column each, and the targets that they are held against.
+/// The results of races, in groups with a column for each race, and the targets that they must meet.
 #[derive(Default)]
 pub struct Report {
     groups: Vec<Group>,
@@ -15,12 +15,12 @@ struct Group {
 }
 
 impl Report {
-    /// A report without content.
+    /// An empty report.
     pub fn new() -> Report {
         Report::default()
     }
 
-    /// Adds what a race came to, as a column of a group.
+    /// Adds the results of a race as a column of a group.
     pub fn add(&mut self, group: &str, case: &str, results: Vec<Result>) {
         eprintln!("{group}: {case}");
         let column = (case.to_owned(), results);
@@ -30,7 +30,7 @@ impl Report {
         }
     }
 
-    /// What a contender needed, in nanoseconds; not a number where it did not take part.
+    /// The time of a contender in nanoseconds; NaN if it did not take part.
     pub fn ns(&self, group: &str, case: &str, contender: &str) -> f64 {
         let group = self.groups.iter().find(|known| known.title == group);
         let column = group.and_then(|group| group.columns.iter().find(|(name, _)| name == case));
@@ -38,17 +38,17 @@ impl Report {
         result.map_or(f64::NAN, |result| result.ns)
     }
 
-    /// A ratio that must not be below a bound.
+    /// Adds the target that a ratio is at least `bound`.
     pub fn at_least(&mut self, what: &str, ratio: f64, bound: f64) {
         self.targets.push((format!("{what}: at least {bound}×"), times(ratio), ratio >= bound));
     }
 
-    /// A ratio that must not be above a bound.
+    /// Adds the target that a ratio is at most `bound`.
     pub fn at_most(&mut self, what: &str, ratio: f64, bound: f64) {
         self.targets.push((format!("{what}: at most {bound}×"), times(ratio), ratio <= bound));
     }
 
-    /// Prints it all as Markdown; ratios are to the first contender of each table.
+    /// Prints all tables and targets as Markdown. Ratios are relative to the first contender of each column.
     pub fn print(&self) {
         for Group { title, columns } in &self.groups {
             println!("\n**{title}**\n");

@@ -1,4 +1,4 @@
-//! `ak-policy` beside what others decide with: decisions, tokens, canonical URLs.
+//! Compares `ak-policy` with other engines and libraries: decisions, tokens, canonical URLs.
 
 mod ours;
 mod rivals;
@@ -26,7 +26,7 @@ fn main() {
     report.print();
 }
 
-/// Every contender answers the same requests, one after the other, over and over.
+/// Times decisions: every contender decides on the same requests, in turn.
 fn decisions(report: &mut Report, count: usize) {
     let (rules, requests) = (rules(count), requests());
     let contenders: Vec<(&str, Box<dyn Decides>)> = vec![
@@ -50,7 +50,7 @@ fn decisions(report: &mut Report, count: usize) {
     report.add(DECISION, &count.to_string(), race.run());
 }
 
-/// Asks for one decision at a time, the requests in turn.
+/// Returns a function that makes one decision, on the requests in turn.
 fn in_turn<'a>(mut contender: Box<dyn Decides + 'a>, requests: usize) -> impl FnMut() -> Answer + 'a {
     let mut at = 0;
     move || {

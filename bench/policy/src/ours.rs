@@ -1,4 +1,4 @@
-//! `ak-policy` on the scenario.
+//! The scenario in `ak-policy`.
 
 use ak_json::Value;
 use ak_policy::{Action, Policy, PolicyDecision, Query, Target};

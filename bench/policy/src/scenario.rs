@@ -1,28 +1,28 @@
-//! The rules that every contender enforces and the requests that it is asked about.
+//! The rules that every contender enforces, and the requests that it decides on.
 //!
 //! Roles may call tools up to a cost, everybody may read below some directories and get from some hosts, and
 //! a directory below each of the readable ones is forbidden.
 
 use ak_json::Value;
 
-/// The roles that agents have.
+/// The number of roles.
 const ROLES: usize = 20;
-/// The directories that projects are spread over.
+/// The number of directories that contain projects.
 const TEAMS: usize = 37;
 
 /// One rule.
 pub enum Rule {
-    /// A role may call a tool whose argument `/cost` is at most so much.
+    /// A role may call a tool if the argument `/cost` is at most `cost_max`.
     Call { role: String, tool: String, cost_max: i64 },
     /// Everyone may read below a directory.
     Read { directory: String },
-    /// Everyone may get what stands below `/api/` at a host.
+    /// Everyone may get URLs below `/api/` of a host.
     Get { host: String },
     /// Nobody may read below a directory.
     Forbid { directory: String },
 }
 
-/// So many rules, of every sort equally many.
+/// This many rules, the four kinds in turn.
 pub fn rules(count: usize) -> Vec<Rule> {
     let rule = |at: usize| match at % 4 {
         0 => Rule::Call {
@@ -41,14 +41,14 @@ fn directory(at: usize) -> String {
     format!("/srv/data/team{}/project{at}", at % TEAMS)
 }
 
-/// What must be answered.
+/// The expected decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A rule permits it.
+    /// A rule permits the request.
     Permit,
-    /// A rule forbids it.
+    /// A rule forbids the request.
     Forbid,
-    /// No rule permits it.
+    /// No rule permits the request.
     Deny,
 }
 
@@ -66,7 +66,7 @@ pub struct Request {
     pub expected: Answer,
 }
 
-/// Requests that the smallest set of rules has an answer for as well as the largest.
+/// Requests on which the smallest and the largest set of rules decide alike.
 pub fn requests() -> Vec<Request> {
     let request = |agent, operation, target, cost, expected| Request {
         agent,
@@ -102,18 +102,18 @@ pub fn requests() -> Vec<Request> {
     ]
 }
 
-/// One contender's way to decide.
+/// A contender that decides.
 pub trait Decides {
-    /// The answer to the request of this number, made ready beforehand.
+    /// The decision on the request with this number, which was prepared beforehand.
     fn decide(&mut self, request: usize) -> Answer;
 
-    /// Whether the contender tells a forbid from a denial by default.
+    /// Whether the contender distinguishes a forbid from a denial by default.
     fn tells_forbids(&self) -> bool {
         true
     }
 }
 
-/// Asserts that a contender answers every request as expected, and so as all others do.
+/// Asserts that a contender decides on every request as expected, and so as all others do.
 pub fn check(name: &str, contender: &mut dyn Decides, requests: &[Request]) {
     for (at, request) in requests.iter().enumerate() {
         let expected = match request.expected {
@@ -124,7 +124,8 @@ pub fn check(name: &str, contender: &mut dyn Decides, requests: &[Request]) {
     }
 }
 
-/// Calls whose arguments satisfy ten conditions, and all of them but the last.
+/// Two calls with their expected decisions: the arguments of the first satisfy all ten conditions, those of the second
+/// all but the last.
 pub fn calls() -> [(Value, Answer); 2] {
     let call = |purpose: &str| {
         ak_json::object! {

@@ -1,4 +1,4 @@
-//! Tokens: parsed, verified, and asked whether they cover a request.
+//! Tokens: parsing and verifying one, and checking whether it covers a request.
 
 use ak_policy::capability::{AgentPattern, Authority, CapId, Caveat, Issuers, KeyPair, TokenKeys};
 use ak_policy::{Query, Target};
@@ -13,7 +13,7 @@ pub const RING: &str = "ring: the HMAC alone";
 const SIGNATURE: &str = "Ed25519, the holder's proof included";
 
 const RUN: [u8; 16] = [7; 16];
-/// Within the tokens' lifetime, in µs since the Unix epoch.
+/// A time within the tokens' lifetime, in µs since the Unix epoch.
 const NOW_US: u64 = 1_700_000_000_000_000;
 
 pub fn tokens(report: &mut Report) {
@@ -48,7 +48,7 @@ pub fn tokens(report: &mut Report) {
     report.add(TOKEN, SIGNATURE, race.run());
 }
 
-/// One agent may read below a directory, in one run, for some time.
+/// The authority to read below a directory, for one agent in one run until a time.
 fn authority() -> Authority {
     let grant = Caveat::grant("fs", "/srv/data/team5/**", &["read"]).expect("a grant");
     let agent = AgentPattern::parse("crew/reader").expect("an agent");

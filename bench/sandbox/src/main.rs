@@ -1,4 +1,4 @@
-//! `ak-sandbox` beside what one would use instead: wasmi itself, wasmtime with its pool of instances, Extism.
+//! Compares `ak-sandbox` with its alternatives: wasmi itself, wasmtime with its pool of instances, Extism.
 
 mod modules;
 mod ours;
@@ -42,7 +42,7 @@ fn main() {
     report.print();
 }
 
-/// Calls with this input, which must give this output.
+/// A race of calls with this input. Every contender must give this output.
 fn calls<'a>(module: &'a [u8], tool: Tool, input: &'static str, output: &'static str) -> Race<'a> {
     let value = ours::json(input);
     let (wasmi, wasmtime) = (Wasmi::new(module, true), Wasmtime::new(module));
@@ -52,12 +52,12 @@ fn calls<'a>(module: &'a [u8], tool: Tool, input: &'static str, output: &'static
     {
         assert_eq!(bytes, output.as_bytes());
     }
-    // From value to value for everybody.
+    // Every contender is timed from value to value.
     let text = |value: &Value| value.to_json().into_bytes();
     let parsed = |bytes: Vec<u8>| Value::parse(&bytes, &Limits::default()).expect("the output is JSON");
     let values = [(); 4].map(|()| value.clone());
     let [first, second, third, fourth] = values;
-    // The built-in allocator never frees.
+    // The module's allocator never frees, so the instance is replaced after 1,000 calls.
     let mut left = 0;
     Race::new()
         .cpu(OURS, move || ours::call(&tool, &first))

@@ -1,13 +1,13 @@
-//! What is run: the same modules for everybody.
+//! The modules that every contender runs.
 
 use ak_sandbox::builtin;
 
-/// `add {a, b}`, in Zig: reads and writes JSON. Two pages of memory.
+/// `add {a, b}`, in Zig: reads and writes JSON, with two pages of memory.
 pub(crate) fn add() -> Vec<u8> {
     builtin()[0].1.to_vec()
 }
 
-/// The same with 17 pages, as compilers give it that leave 1 MiB for the stack.
+/// The same module with 17 pages, as compilers make it that reserve 1 MiB for the stack.
 pub(crate) fn add_of_17_pages() -> Vec<u8> {
     let mut module = add();
     // The memory section: three bytes, one memory without a maximum, at least two pages.
@@ -18,7 +18,7 @@ pub(crate) fn add_of_17_pages() -> Vec<u8> {
     module
 }
 
-/// A native module whose `ak_run` has this body and gives the text `0`, which stands at 0.
+/// A native module whose `ak_run` has this body and returns the text `0`, which is at address 0.
 fn native(locals: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module (memory (export "memory") 1) (data (i32.const 0) "0")
@@ -28,15 +28,15 @@ fn native(locals: &str, body: &str) -> Vec<u8> {
     wat::parse_str(text).expect("the text is right")
 }
 
-/// Does nothing.
+/// A module that does nothing.
 pub(crate) fn trivial() -> Vec<u8> {
     native("", "")
 }
 
-/// How often the loop goes round.
+/// The iterations of the loop.
 pub(crate) const ROUNDS: u32 = 200_000;
 
-/// A loop over integers and memory.
+/// A module with a loop over integers and memory.
 pub(crate) fn compute() -> Vec<u8> {
     native(
         "(local $i i32) (local $h i64)",
@@ -53,7 +53,7 @@ pub(crate) fn compute() -> Vec<u8> {
     )
 }
 
-/// About 500 KB of functions, none of which is called.
+/// A module with about 500 KB of functions, none of which is called.
 pub(crate) fn large() -> Vec<u8> {
     let mut functions = String::new();
     for function in 0..1_500 {

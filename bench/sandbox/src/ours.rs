@@ -1,4 +1,4 @@
-//! `ak-sandbox`, as anyone would use it: JSON values in and out, checked against schemas.
+//! `ak-sandbox` as a program would use it: JSON values in and out, checked against schemas.
 
 use ak_json::{Limits, Value, sha256};
 use ak_sandbox::{Manifest, Run, RunLimits, SandboxConfig, Step, Tool, builtin};
@@ -7,7 +7,7 @@ pub(crate) fn json(text: &str) -> Value {
     Value::parse(text.as_bytes(), &Limits::default()).expect("the text is JSON")
 }
 
-/// A tool with a manifest of its own.
+/// A tool with a minimal manifest.
 pub(crate) fn tool(module: &[u8]) -> Tool {
     let digest = sha256(module);
     let text = format!("name = \"bench\"\nversion = \"1.0.0\"\nabi = \"native\"\nsha256 = \"{digest}\"");
@@ -15,14 +15,14 @@ pub(crate) fn tool(module: &[u8]) -> Tool {
     Tool::new(manifest, module.into(), &SandboxConfig::default()).expect("the module is right")
 }
 
-/// `add` with the schemas of its manifest.
+/// A tool with the manifest of `add`, which has schemas.
 pub(crate) fn add(module: &[u8]) -> Tool {
     let mut manifest = Manifest::parse(builtin()[0].0).expect("the manifest is right");
     manifest.sha256 = sha256(module);
     Tool::new(manifest, module.into(), &SandboxConfig::default()).expect("the module is right")
 }
 
-/// One call.
+/// Makes one call and returns its output.
 pub(crate) fn call(tool: &Tool, input: &Value) -> Value {
     let mut run = Run::start(tool, input, RunLimits::default()).expect("it starts");
     loop {

@@ -1,8 +1,8 @@
-//! What grows with the log: how long opening takes, how long others wait meanwhile, how much memory is held.
+//! Measures costs that grow with the log: how long opening takes, how long others wait, how much memory is held.
 //!
-//! `cargo xtask bench scale` runs every case; arguments are the names of cases: `reopen`, `waits`, `memory`. `AK_SCALE` is the
-//! number of entries, objects and calls, 1,000,000 where it is not set. Each case runs in a process of its own, in a directory
-//! that is removed afterwards, and prints a row for each number with the bound that it is held to.
+//! `cargo xtask bench scale` runs every case; arguments are the names of cases: `reopen`, `waits`, `memory`. `AK_SCALE`
+//! is the number of entries, objects and calls; the default is 1,000,000. Each case runs in a process of its own, in a
+//! directory that is removed afterwards, and prints a row for each number with its bound.
 
 mod memory;
 mod reopen;
@@ -21,13 +21,13 @@ use ak_host::{
     ak_kernel::{HeapRequest, Reply, Request, ak_heap::Content},
 };
 
-/// What a case measured.
+/// The result of a case; an error says why it failed.
 type Result = std::result::Result<(), String>;
 
 const CASES: [(&str, fn(&Scale) -> Result); 3] =
     [("reopen", reopen::run), ("waits", waits::run), ("memory", memory::run)];
 
-/// How large everything is, and where.
+/// The number of entries, objects and calls of a case, and its directory.
 pub(crate) struct Scale {
     pub(crate) count: u64,
     pub(crate) directory: PathBuf,
@@ -75,7 +75,7 @@ pub(crate) fn told(error: impl Display) -> String {
     error.to_string()
 }
 
-/// Prints a row; whether the bound holds.
+/// Prints a row, and returns whether the bound holds.
 pub(crate) fn row(case: &str, what: &str, measured: f64, bound: Option<f64>, unit: &str) -> bool {
     let bound_told = bound.map_or(String::from("-"), |bound| format!("{bound} {unit}"));
     let holds = bound.is_none_or(|bound| measured <= bound);
@@ -99,7 +99,7 @@ pub(crate) fn note(number: u64, subject: Option<&str>) -> Request {
     Request::Heap(HeapRequest::Alloc { type_name: "note".into(), content, subject: subject.map(Into::into) })
 }
 
-/// Allocates, reads and deletes an object: three entries.
+/// Allocates, reads and deletes an object, which adds three entries to the log.
 pub(crate) fn round(kernel: &Connection, number: u64) -> Result {
     let Reply::Handle(handle) = kernel.call(note(number, None)).map_err(told)? else {
         return Err("no handle".into());
@@ -113,7 +113,7 @@ pub(crate) fn seconds(started: Instant) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-/// Resident memory of this process in MB: now, and at most since it was last forgotten.
+/// The resident memory of this process in MB: now, and its peak since [`forget_peak`].
 pub(crate) fn resident_mb() -> std::result::Result<(f64, f64), String> {
     let status = std::fs::read_to_string("/proc/self/status").map_err(told)?;
     let field = |name: &str| {
@@ -123,16 +123,16 @@ pub(crate) fn resident_mb() -> std::result::Result<(f64, f64), String> {
     Ok((field("VmRSS:").ok_or("no VmRSS")?, field("VmHWM:").ok_or("no VmHWM")?))
 }
 
-/// Gives memory that is free back to the system, so that what is taken next shows.
+/// Returns free memory to the system, so that later allocations show in the resident memory.
 pub(crate) fn give_back() {
     unsafe extern "C" {
         fn malloc_trim(pad: usize) -> i32;
     }
-    // SAFETY: glibc's function takes its own locks and leaves alone what is in use.
+    // SAFETY: glibc's function takes its own locks and does not touch memory in use.
     unsafe { malloc_trim(0) };
 }
 
-/// Forgets the most memory that was held.
+/// Resets the peak of the resident memory.
 pub(crate) fn forget_peak() -> Result {
     std::fs::write("/proc/self/clear_refs", "5").map_err(told)
 }

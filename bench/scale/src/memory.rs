@@ -1,8 +1,8 @@
-//! What a kernel in memory holds after many calls.
+//! The memory that a kernel without a journal on disk holds after many calls.
 
 use crate::{Result, Scale, hold, open, resident_mb, round, row};
 
-/// How much more memory ten times as many calls may take, in percent.
+/// How much more memory ten times as many calls may take, in percent of the memory after the first tenth.
 const GROWTH_PERCENT_MAX: f64 = 5.0;
 const TIMES: u64 = 10;
 

@@ -1,4 +1,4 @@
-//! Opening a journal of many entries whose newest snapshot is a tenth of them old, and verifying it.
+//! Opening a journal of many entries whose newest snapshot is a tenth of the entries old, and verifying it.
 
 use std::{
     fs,
@@ -16,10 +16,10 @@ use ak_host::{
 
 use crate::{Result, Scale, forget_peak, give_back, hold, open, resident_mb, round, row, seconds, told};
 
-/// Bounds for 1,000,000 entries.
+/// The bounds for 1,000,000 entries: seconds to reopen, and MB that verification takes.
 const REOPEN_S_MAX: f64 = 3.0;
 const VERIFY_MB_MAX: f64 = 100.0;
-/// Callers that share syncs.
+/// The number of callers, which share syncs.
 const CALLERS: u64 = 16;
 
 pub(crate) fn run(scale: &Scale) -> Result {
@@ -34,7 +34,7 @@ pub(crate) fn run(scale: &Scale) -> Result {
     hold(&bounds)
 }
 
-/// Makes the entries, in a process that ends without a word.
+/// Records the entries, from several callers.
 fn fill(scale: &Scale) -> Result {
     let kernel = open(Some(&scale.directory))?;
     let (next, started) = (AtomicU64::new(0), Instant::now());
@@ -66,7 +66,7 @@ fn drop_newest_snapshot(scale: &Scale) -> Result {
     fs::remove_file(newest).map_err(told)
 }
 
-/// How long it takes until requests are answered, and how many entries were executed again.
+/// Returns how long it takes until a request is answered, in seconds, and how many entries were re-executed.
 fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
     let started = Instant::now();
     let options = Options { state_dir: Some(scale.directory.clone()), ..Options::default() };
@@ -76,11 +76,12 @@ fn reopen(scale: &Scale) -> std::result::Result<(f64, u64), String> {
     Ok((seconds(started), replayed))
 }
 
-/// So long no snapshot may have come or gone for the kernel to be at rest, and so long that is waited for.
+/// The kernel is at rest once no snapshot was made or removed for `AT_REST`; the longest wait for that is
+/// `AT_REST_WAIT`.
 const AT_REST: Duration = Duration::from_secs(10);
 const AT_REST_WAIT: Duration = Duration::from_secs(120);
 
-/// Waits until no snapshot is made any more: what one takes is not to be counted elsewhere.
+/// Waits until no snapshots are made any more, so that their cost is not measured with other work.
 fn come_to_rest(scale: &Scale) -> Result {
     let (started, mut kept, mut since) = (Instant::now(), snapshots(scale)?, Instant::now());
     while since.elapsed() < AT_REST {
@@ -98,7 +99,7 @@ fn come_to_rest(scale: &Scale) -> Result {
 
 fn verify(scale: &Scale) -> std::result::Result<bool, String> {
     let kernel = open(Some(&scale.directory))?;
-    // A snapshot is due where the newest one is many entries old.
+    // The kernel makes a snapshot now if the newest one is many entries old.
     kernel.call(Request::Admin(AdminRequest::LastError)).map_err(told)?;
     come_to_rest(scale)?;
     give_back();

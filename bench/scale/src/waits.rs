@@ -1,4 +1,4 @@
-//! How long others wait, beside many objects, while somebody is erased and while the log is verified.
+//! How long others wait, with many objects, while a subject is erased and while the log is verified.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -13,12 +13,12 @@ use ak_host::{
 
 use crate::{Result, Scale, hold, note, open, row, seconds, told};
 
-/// Bound for 1,000,000 objects.
+/// The bound for 1,000,000 objects, in ms.
 const WAIT_MS_MAX: f64 = 50.0;
-/// How long the longest wait is looked for where nothing else happens.
+/// How long waits are measured while nothing else happens.
 const QUIET: Duration = Duration::from_secs(5);
 const CALLERS: u64 = 16;
-/// Objects about one of those who are erased.
+/// The number of objects about the subject that is erased.
 const OF_ONE: u64 = 100;
 
 pub(crate) fn run(scale: &Scale) -> Result {
@@ -49,7 +49,7 @@ pub(crate) fn run(scale: &Scale) -> Result {
     hold(&bounds)
 }
 
-/// Makes objects, some of them about somebody.
+/// Makes objects, some of them about a subject.
 fn fill(kernel: &Connection, count: u64) -> Result {
     thread::scope(|scope| {
         let fill = |caller: u64| -> Result {
@@ -65,7 +65,7 @@ fn fill(kernel: &Connection, count: u64) -> Result {
     })
 }
 
-/// The longest that a call takes beside some work, in ms, and how long the work takes, in s.
+/// Returns the longest time that a call takes while some work runs, in ms, and how long the work takes, in s.
 fn longest_wait(
     kernel: &Connection,
     work: impl FnOnce() -> Result,

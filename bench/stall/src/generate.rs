@@ -1,7 +1,8 @@
-//! Generators: what a seed writes in few words becomes a large value.
+//! Generators expand the short values of a seed to large ones.
 //!
-//! An object whose one member is named like a generator is replaced by what the generator makes. In every text, `{i}`, `{j}`
-//! and `{k}` stand for the counters, `{dir}` and `{server}` for places. `fuzz/seeds/README.md` describes them all.
+//! An object whose only member is named like a generator is replaced by the value that the generator makes. In every
+//! text, `{i}`, `{j}` and `{k}` stand for the counters, `{dir}` for the run's directory and `{server}` for the server's
+//! address. `fuzz/seeds/README.md` describes all generators.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,28 +11,28 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::module;
 
-/// Levels of counters: `i` counts repetitions of a step, `j` and `k` count within generators.
+/// The counters by level: `i` counts repetitions of a step, `j` and `k` count within generators.
 const COUNTERS: [&str; 3] = ["i", "j", "k"];
 
-/// What texts and generators of a seed refer to.
+/// The values that texts and generators of a seed can refer to.
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
-    /// The values of `i`, `j` and `k`, as far as they are bound.
+    /// The values of `i`, `j` and `k`; as many of them as are bound.
     pub(crate) counters: Vec<u64>,
-    /// A directory of the run's own.
+    /// The directory with the files of the run.
     pub(crate) directory: String,
     /// `host:port` of the server that answers HTTP requests.
     pub(crate) server: String,
-    /// What earlier steps saved.
+    /// The results that earlier steps saved, by name.
     pub(crate) saved: BTreeMap<String, Arc<[Value]>>,
-    /// Whether nothing was saved yet and a stand-in takes its place.
+    /// Whether the seed is only checked, without a kernel: a stand-in replaces every saved result.
     pub(crate) is_check: bool,
 }
 
 type Made = Result<Value, String>;
 
 impl Scope {
-    /// The value that a template stands for.
+    /// Expands a template to the value that it stands for.
     pub(crate) fn expand(&self, template: &Value) -> Made {
         match template {
             Value::String(text) => Ok(self.fill(text).into()),
@@ -55,7 +56,7 @@ impl Scope {
         }
     }
 
-    /// What the generator `name` makes, if there is one.
+    /// The value that the generator `name` makes; `None` if there is no such generator.
     fn generate(&self, name: &str, argument: &Value) -> Option<Made> {
         Some(match name {
             "$repeat" => self.repeat(argument),
@@ -76,7 +77,7 @@ impl Scope {
         })
     }
 
-    /// A text with counters and places in it.
+    /// Replaces the counters, `{dir}` and `{server}` in a text by their values.
     fn fill(&self, text: &str) -> String {
         if !text.contains('{') {
             return text.to_owned();
@@ -88,7 +89,7 @@ impl Scope {
         filled
     }
 
-    /// The same scope with one more counter bound.
+    /// A copy of the scope with one more counter, which is 0.
     fn within(&self) -> Scope {
         let mut scope = self.clone();
         scope.counters.push(0);
@@ -154,7 +155,7 @@ impl Scope {
         Ok(module::module(count(functions)?, count(instructions)?))
     }
 
-    /// `name`, by the counter `i`; or `[name, counter]`.
+    /// `name`, with the counter `i`; or `[name, counter]`. The counter selects one of the saved values.
     fn saved(&self, argument: &Value) -> Made {
         let (name, counter) = match argument {
             Value::String(name) => (name.as_str(), "i"),
@@ -179,7 +180,7 @@ impl Scope {
         number.copied().ok_or_else(|| format!("there is no counter {name} here"))
     }
 
-    /// Makes one for each number below `times`, counted by the next counter.
+    /// Makes a value for each number below `times`, which is the value of the next counter.
     fn each<T>(&self, times: usize, make: impl Fn(&Scope) -> Result<T, String>) -> Result<Vec<T>, String> {
         let mut scope = self.within();
         let level = self.counters.len();
@@ -194,7 +195,7 @@ impl Scope {
     }
 }
 
-/// The arguments of a generator, which takes so many.
+/// The arguments of a generator, which must be `N`.
 fn arguments<const N: usize>(argument: &Value) -> Result<[&Value; N], String> {
     let items: Vec<&Value> = argument.as_array().map(|items| items.iter().collect()).unwrap_or_default();
     items.try_into().map_err(|_| format!("expected an array of {N}"))
@@ -205,7 +206,7 @@ fn count(value: &Value) -> Result<usize, String> {
     number.ok_or_else(|| format!("expected a count, found {}", kind(value)))
 }
 
-/// Spreads numbers over 32 bits, the same way in every run: neighbours end up far from each other.
+/// Maps a number to one of 32 bits, the same in every run. Neighbours are mapped far from each other.
 fn mix(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }

@@ -1,12 +1,13 @@
-//! How long the requests of one agent keep another waiting.
+//! Measures how long the requests of one agent delay another.
 //!
-//! Each seed in `fuzz/seeds` runs beside a victim: another agent that creates, reads and deletes small objects and measures
-//! its longest wait. Above [`WAIT_MAX`] the run is repeated, since the machine has other things to do too; the shortest of
-//! the longest waits counts. A seed runs in a process of its own, and for no longer than its time.
+//! Each seed in `fuzz/seeds` runs beside a victim: another agent that creates, reads and deletes small objects
+//! and measures its longest wait. If that is above [`WAIT_MAX`], the run is repeated, since other work on the
+//! machine may be the cause; the shortest of the longest waits counts. A seed runs in a process of its own, for
+//! at most [`RUN_MAX`].
 //!
 //! `--check` only reads the seeds and decodes their requests. Other arguments are parts of the names of seeds to run;
-//! `--once` before them leaves out the repetitions. `--durable` runs those marked so on a state directory, where waits are the
-//! disk's as well: they are told, and no bound is put on them.
+//! `--once` before them leaves out the repetitions. `--durable` runs seeds that are marked `durable` on a state
+//! directory. Waits there also depend on the disk, so they are reported without a bound.
 
 mod generate;
 mod module;
@@ -27,17 +28,17 @@ use ak_host::ak_json::{Limits, Value};
 
 use crate::seed::Seed;
 
-/// Longest wait that a request of the victim's may have.
+/// The longest time that a request of the victim may wait.
 const WAIT_MAX: Duration = Duration::from_millis(50);
-/// Fewest seeds.
+/// There must be at least this many seeds.
 const SEEDS_MIN: usize = 60;
-/// How often a seed runs at most.
+/// The most runs of a seed.
 const RUNS: usize = 3;
-/// A wait that is not the machine's doing, so that the seed does not run again.
+/// A wait above this cannot come from other work on the machine, so the seed is not run again.
 const SURE: Duration = Duration::from_millis(500);
-/// How long a run may take, setup included.
+/// The longest time that a run may take, setup included.
 const RUN_MAX: Duration = Duration::from_secs(240);
-/// How many of the worst are named.
+/// At least this many of the worst seeds are listed.
 const WORST: usize = 5;
 
 fn main() -> ExitCode {
@@ -76,29 +77,29 @@ fn check() -> Result<usize, String> {
     Ok(paths.len())
 }
 
-/// What the process of one run does.
+/// Runs one seed in this process.
 fn one(path: &Path, is_durable: bool, directory: &Path) -> Result<(), String> {
     run::run(&Seed::read(path)?, is_durable, directory)
 }
 
-/// What one seed came to in one mode.
+/// The result of one seed in one mode.
 struct Row {
     name: String,
     fault: String,
     title: String,
-    /// The shortest of the longest waits.
+    /// The shortest, over all runs, of the victim's longest wait in a run.
     wait: Duration,
-    /// In that run: the most CPU time that one request took the attacker's thread.
+    /// In that run: the CPU time of the attacker's thread for its most expensive request.
     cpu: Duration,
-    /// In that run: how long the victim waited when it was alone.
+    /// In that run: the longest wait of the victim before the attack.
     alone: Duration,
     outcomes: String,
     notes: Vec<String>,
-    /// Why it is not held against the bound.
+    /// Why the bound does not apply, if it does not.
     pause: Option<String>,
 }
 
-/// Runs the seeds with such names in a mode, each so many times at most.
+/// Runs the seeds whose names contain one of `names`, or all, in a mode, each at most `runs` times.
 fn measure(mode: &str, names: &[&str], runs: usize) -> Result<(), String> {
     let paths = Seed::list(&directory())?;
     let count = paths.len();
@@ -157,7 +158,7 @@ fn measure(mode: &str, names: &[&str], runs: usize) -> Result<(), String> {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }
 
-/// Runs a seed until the victim does not wait too long, so many times at most.
+/// Runs a seed until the victim's wait is within the bound, at most `runs` times.
 fn shortest(path: &Path, seed: &Seed, mode: &str, runs: usize) -> Result<Row, String> {
     let mut shortest: Option<Row> = None;
     for _ in 0..runs {

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// A module of the native ABI with so many functions of so many instructions. It exports what a tool exports; each of the
-/// functions adds and drops.
+/// A module of the native ABI with `functions` functions of `instructions` instructions each, besides the exports of a
+/// tool. Each function pushes and drops constants.
 pub(crate) fn module(functions: usize, instructions: usize) -> Vec<u8> {
     let count = functions + 2;
     let mut module = b"\0asm\x01\0\0\0".to_vec();
@@ -48,7 +48,7 @@ fn section(module: &mut Vec<u8>, id: u8, content: &[u8]) {
     module.extend(content);
 }
 
-/// In LEB128.
+/// A number in LEB128.
 fn number(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

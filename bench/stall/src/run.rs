@@ -1,4 +1,4 @@
-//! One seed, run once, in a process of its own: what it leaves behind ends with the process.
+//! Runs one seed once. The process ends afterwards, so that nothing of the run affects the next one.
 
 use std::{
     collections::BTreeMap,
@@ -26,17 +26,17 @@ use crate::{
     victim::Victim,
 };
 
-/// How long the victim is alone before the attack.
+/// How long the victim runs alone before the attack.
 const ALONE: Duration = Duration::from_millis(200);
-/// How long a request that has begun may go on when the attack's time is over.
+/// How long a request that has begun may continue after the end of the attack.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often it is looked whether the attack is over.
+/// The interval at which the end of the attack is checked.
 const POLL: Duration = Duration::from_millis(1);
 
-/// Runs the seed, with what it needs beneath `directory`, and prints what was measured. Ends the process.
+/// Runs the seed, with its files beneath `directory`, prints the measurements, and ends the process.
 ///
 /// # Errors
-/// Says what is wrong with the seed; that a request is refused is no error.
+/// Says what is wrong with the seed. A request that is refused is no error.
 pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(), String> {
     let mut scope = Scope {
         directory: directory.join("files").to_string_lossy().into_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(),
             base_dir: None,
             files: Default::default(),
         });
-        // Without it the attack would be another.
+        // Without its policy the seed would be a different attack.
         owner.call(request).map_err(|failure| format!("policy: {}", failure.message))?;
     }
     let setup = Party::new(owner.clone());
@@ -82,7 +82,7 @@ pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(),
         } else {
             attacker.join().unwrap_or_else(|_| Err("the attacker panicked".into()))?;
         }
-        // What the victim asked for during the attack counts, even where the answer comes later.
+        // The victim's request that is waiting now counts too, so wait for its reply.
         let wait = victim.finish(Instant::now() + GRACE);
         let done = attack.done()?;
         notes.extend(done.notes("attack", &seed.outcomes));
@@ -92,7 +92,7 @@ pub(crate) fn run(seed: &Seed, is_durable: bool, directory: &Path) -> Result<(),
             "notes": notes.into_iter().map(Value::from).collect::<Vec<_>>(),
         };
         println!("{measured}");
-        // Whoever still waits for the kernel does so no more.
+        // Ends threads that may still wait for the kernel.
         std::process::exit(0)
     })
 }
@@ -101,7 +101,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Opens a kernel as the seed wants it.
+/// Makes the seed's files and opens a kernel with the seed's host configuration.
 fn open(seed: &Seed, is_durable: bool, directory: &Path, scope: &mut Scope) -> Result<Connection, String> {
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
     let within = directory.join("files");
@@ -127,22 +127,23 @@ fn open(seed: &Seed, is_durable: bool, directory: &Path, scope: &mut Scope) -> R
     Connection::open(&options).map_err(|failure| failure.message)
 }
 
-/// Everybody who makes the requests of setup or attack.
+/// Makes the requests of the setup or of the attack, and collects their outcomes.
 struct Party {
     owner: Connection,
-    /// Whether no more requests are made.
+    /// Whether no more requests are to be made.
     is_over: AtomicBool,
     done: Mutex<Done>,
 }
 
-/// What came of requests.
+/// The outcomes of requests.
 #[derive(Default)]
 struct Done {
-    /// How many requests of which step ended in which way, and the last message.
+    /// For each step and code: how many requests ended so, and the last message.
     outcomes: BTreeMap<(usize, &'static str), (u64, String)>,
-    /// Of the request that took its thread the most CPU time: that is at most how long it held the lock.
+    /// The CPU time of its thread for the most expensive request; the request held the kernel's lock no longer
+    /// than this.
     cpu: Duration,
-    /// Of the request that took longest.
+    /// The duration of the longest request.
     longest: Duration,
 }
 
@@ -155,7 +156,7 @@ impl Party {
         self.done.lock().map_err(|_| String::from("a thread panicked"))
     }
 
-    /// Makes all requests of a step, and keeps what it saves.
+    /// Makes all requests of a step, and stores the results that it saves in `scope`.
     fn step(&self, step: &Step, index: usize, scope: &mut Scope) -> Result<(), String> {
         let share = step.repeat.div_ceil(step.threads);
         let parts: Vec<Result<Vec<Value>, String>> = thread::scope(|threads| {
@@ -203,7 +204,7 @@ impl Party {
         Ok(saved)
     }
 
-    /// The session of an agent, opened where it is not.
+    /// The session of an agent, which is opened at first use.
     fn session<'s>(
         &self,
         sessions: &'s mut BTreeMap<String, Connection>,
@@ -235,7 +236,7 @@ impl Done {
         self.longest = self.longest.max(took);
     }
 
-    /// How many requests ended in which way.
+    /// How many requests ended with each code.
     fn by_code(&self) -> Object {
         let mut codes: BTreeMap<&str, u64> = BTreeMap::new();
         for ((_, name), (times, _)) in &self.outcomes {
@@ -244,7 +245,7 @@ impl Done {
         codes.into_iter().collect()
     }
 
-    /// What ended in another way than one of these; nothing where they are not known.
+    /// The requests that ended with a code that is not in `known`. Empty if `known` is.
     fn notes(&self, what: &str, known: &[String]) -> Vec<String> {
         let others = self.outcomes.iter().filter(|((_, name), _)| !known.iter().any(|known| known == name));
         let note = |((step, name), (times, message)): (&(usize, &str), &(u64, String))| {
@@ -254,7 +255,7 @@ impl Done {
     }
 }
 
-/// The values at a pointer, where `*` stands for every item.
+/// Adds the values at a pointer to `found`; `*` in the pointer stands for every item.
 fn parts(value: &Value, pointer: &str, found: &mut Vec<Value>) {
     let Some(rest) = pointer.strip_prefix('/') else { return found.push(value.clone()) };
     let (name, rest) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));

@@ -1,4 +1,4 @@
-//! Seeds: one file for each way in which somebody might keep others waiting.
+//! Seeds: one file for each attack by which a session might delay others.
 
 use std::{
     fs,
@@ -13,33 +13,34 @@ use ak_host::{
 
 use crate::generate::Scope;
 
-/// Levels of generators that a request may be deep beyond the kernel's own limit: what is too deep for a document is
-/// refused by the kernel, and not here.
+/// How many levels deeper than the kernel's limit the JSON of a request may be. So the kernel, and not this bench,
+/// refuses a document that is too deep.
 const DEPTH_MORE: usize = 8;
-/// Longest request in JSON, in bytes. The kernel's own limit is lower; what is above it is refused under its lock.
+/// The longest request in JSON, in bytes. It is above the kernel's limit, so the kernel refuses a request that is too
+/// long, under its lock.
 const REQUEST_BYTES_MAX: usize = 128 << 20;
 
-/// An attack, and what it is made on.
+/// An attack, with the setup that it needs.
 pub(crate) struct Seed {
     pub(crate) name: String,
-    /// The row of the table of faults, or the kind of which it is another member.
+    /// The fault, in the table of found faults, of which this is a case or another member.
     pub(crate) row: String,
     pub(crate) title: String,
-    /// Whether it also runs on a state directory.
+    /// Whether the seed also runs on a state directory.
     pub(crate) is_durable: bool,
     pub(crate) policy: Option<Value>,
     pub(crate) host: Option<Value>,
     pub(crate) files: Vec<Files>,
     pub(crate) setup: Vec<Step>,
     pub(crate) attack: Vec<Step>,
-    /// Why the kernel stops for it and has to: its wait is told and not held against the bound. Only what the owner alone can ask
-    /// for may have one.
+    /// Why the kernel has to stop during the attack. The wait is then reported without a bound. Only for attacks that
+    /// the owner alone can make.
     pub(crate) pause: Option<String>,
-    /// How the attack's requests may end: names of codes, or OK. Anything where it is empty.
+    /// The codes that the attack's requests may end with, by name, or OK. If empty, any.
     pub(crate) outcomes: Vec<String>,
 }
 
-/// Files that are there before the kernel is opened.
+/// Files that are made before the kernel is opened.
 pub(crate) struct Files {
     pub(crate) path: Value,
     pub(crate) text: Value,
@@ -50,14 +51,14 @@ pub(crate) struct Files {
 pub(crate) struct Step {
     pub(crate) operation: Operation,
     args: Value,
-    /// Who makes it: `owner`, or an agent.
+    /// The session that makes the request: `owner`, or an agent's name.
     agent: Value,
-    /// The token that it presents.
+    /// The capability's token that the request presents.
     present: Option<Value>,
     pub(crate) repeat: u64,
-    /// By so many threads at once, which share the repetitions.
+    /// The number of threads that make the request at once; they share the repetitions.
     pub(crate) threads: u64,
-    /// Under which name a part of the result is kept, and where it stands there.
+    /// The name under which a part of each result is saved, and the pointer to that part.
     pub(crate) save: Option<(String, String)>,
 }
 
@@ -69,7 +70,7 @@ pub(crate) struct Prepared {
 }
 
 impl Seed {
-    /// The files beneath a directory, in the order of their names.
+    /// The JSON files in a directory, in the order of their names.
     pub(crate) fn list(directory: &Path) -> Result<Vec<PathBuf>, String> {
         let listed = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
         let mut paths: Vec<PathBuf> = listed
@@ -122,10 +123,10 @@ impl Seed {
         if seed.attack.is_empty() { Err("nobody attacks".into()) } else { Ok(seed) }
     }
 
-    /// Makes the first and the last request of each step, as far as that goes without a kernel.
+    /// Prepares the first and the last request of each step, without a kernel.
     ///
     /// # Errors
-    /// Says which step cannot be made.
+    /// Says which step cannot be prepared.
     pub(crate) fn check(&self) -> Result<(), String> {
         let mut scope = Scope {
             directory: "/nowhere".into(),
@@ -186,7 +187,7 @@ impl Step {
         })
     }
 
-    /// The request, read from its JSON text, so that nothing about it is known beforehand.
+    /// Makes the request from its JSON text, as for a request that arrives from outside.
     pub(crate) fn prepare(&self, scope: &Scope) -> Result<Prepared, String> {
         let text = scope.expand(&self.args)?.to_json();
         let limits = Config::default().json_limits();
@@ -202,7 +203,7 @@ impl Step {
     }
 }
 
-/// The text that a template stands for.
+/// Expands a template to a text.
 pub(crate) fn text_of(scope: &Scope, template: &Value) -> Result<String, String> {
     match scope.expand(template)? {
         Value::String(text) => Ok(text.as_str().to_owned()),
@@ -210,7 +211,7 @@ pub(crate) fn text_of(scope: &Scope, template: &Value) -> Result<String, String>
     }
 }
 
-/// How long an attack may take; a request that takes longer is reported as such.
+/// The longest time that an attack may take. An attack that takes longer is noted in the report.
 pub(crate) const ATTACK_MAX: Duration = Duration::from_secs(20);
 
 fn members<'v>(value: &'v Value, known: &[&str]) -> Result<&'v Object, String> {

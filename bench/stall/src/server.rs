@@ -1,11 +1,11 @@
-//! A server of HTTP and of models that answers as large as it is asked to.
+//! A server of HTTP and of models. The request determines the size of the response.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
 };
 
-/// Listens on loopback until the process ends; gives `host:port`.
+/// Listens on loopback until the process ends; returns `host:port`.
 pub(crate) fn start() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -51,7 +51,7 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// A model called `chunks-N` answers N pieces, any other a few words.
+/// The model `chunks-N` answers with N words, any other model with one.
 fn complete(stream: &mut TcpStream, body: &str) -> std::io::Result<()> {
     let chunks = body.split_once("\"model\":\"chunks-").map(|(_, rest)| rest);
     let digits = chunks.and_then(|rest| rest.split('"').next()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Another agent, which does little and measures how long it waits.
+//! The victim: another agent, which makes small requests and measures how long it waits.
 
 use std::{
     sync::{
@@ -15,21 +15,21 @@ use ak_host::{
     ak_kernel::{HeapRequest, Reply, Request, ak_heap::Content},
 };
 
-/// Between two rounds.
+/// The pause between two rounds.
 const PAUSE: Duration = Duration::from_micros(200);
-/// How often it is looked whether a request has ended.
+/// The interval at which the end of a request is checked.
 const POLL: Duration = Duration::from_millis(1);
 
-/// A thread that creates, reads, describes and deletes an object of its own, over and over.
+/// A thread that repeatedly creates, reads, describes and deletes an object.
 pub(crate) struct Victim(Arc<Shared>);
 
 struct Shared {
     start: Instant,
-    /// When the request that is under way was made, in µs since `start`; 0 where none is.
+    /// The time at which the current request was made, in µs since `start`; 0 if there is none.
     asked_us: AtomicU64,
-    /// The longest wait so far.
+    /// The longest wait so far, in µs.
     longest_us: AtomicU64,
-    /// Requests so far.
+    /// The number of requests so far.
     count: AtomicU64,
 }
 
@@ -52,12 +52,13 @@ impl Victim {
         Ok(Victim(shared))
     }
 
-    /// The longest wait so far, which is forgotten.
+    /// Returns the longest wait so far and resets it to 0.
     pub(crate) fn restart(&self) -> Duration {
         Duration::from_micros(self.0.longest_us.swap(0, Ordering::Relaxed))
     }
 
-    /// The longest wait, once the request that is under way has ended; at `end` it counts as long as it took by then.
+    /// Returns the longest wait. Waits for the current request to end; if that takes until `end`, its time so
+    /// far counts.
     pub(crate) fn finish(&self, end: Instant) -> Duration {
         let Shared { start, asked_us, longest_us, count } = &*self.0;
         let before = count.load(Ordering::Relaxed);
@@ -86,7 +87,7 @@ impl Shared {
         }
     }
 
-    /// Makes a request; that it is refused counts like any other answer.
+    /// Makes a request and measures its wait. A refusal counts like any other reply.
     fn time(&self, agent: &Connection, request: Request) -> Option<Reply> {
         let asked = Instant::now();
         let since_start = (asked - self.start).as_micros() as u64;

@@ -22,7 +22,7 @@ use crate::{
     scalar::{Str, Unsigned, shown, text},
 };
 
-/// A path, absolute: a relative one is joined to the working directory of this process.
+/// An absolute path. A relative one is joined to the working directory of this process.
 pub(crate) struct Path(pub(crate) Text);
 
 impl<'py> FromPyObject<'_, 'py> for Path {
@@ -51,7 +51,7 @@ impl<'py> FromPyObject<'_, 'py> for Path {
     }
 }
 
-/// Bytes, borrowed from the Python object where that is a `bytes` or a `str`.
+/// Bytes, borrowed from the Python object if it is a `bytes` or a `str`.
 pub(crate) enum Data {
     Bytes(PyBackedBytes),
     Str(PyBackedStr),
@@ -71,7 +71,7 @@ impl Deref for Data {
 }
 
 impl Data {
-    /// The data of an object that is bytes-like or a `str`; none for any other.
+    /// The data of an object that is bytes-like or a `str`; `None` for an object of another type.
     fn from_python(object: Borrowed<'_, '_, PyAny>) -> PyResult<Option<Data>> {
         let py = object.py();
         Ok(if let Ok(string) = object.cast::<PyString>() {
@@ -101,7 +101,7 @@ impl<'py> FromPyObject<'_, 'py> for Data {
     }
 }
 
-/// JSON: text in bytes or a `str`, or a Python object that is converted.
+/// JSON: text in bytes or a `str`, or the value of another Python object.
 pub(crate) enum Json {
     Text(Data),
     Value(Value),
@@ -119,12 +119,12 @@ impl<'py> FromPyObject<'_, 'py> for Json {
 }
 
 impl Json {
-    /// Text without a byte.
+    /// An empty text.
     pub(crate) fn empty() -> Json {
         Json::Text(Data::Empty)
     }
 
-    /// The value; text must be JSON.
+    /// The JSON value. Text that is not JSON is an error.
     pub(crate) fn value(&self) -> Result<Value, Failure> {
         match self {
             Json::Text(data) => Value::parse(data, &Limits::default()).map_err(json_invalid),
@@ -132,7 +132,8 @@ impl Json {
         }
     }
 
-    /// The value; text that is not JSON becomes raw bytes, and JSON over a limit is an error.
+    /// The content for a heap object: the JSON value, or the raw bytes of text that is not JSON. JSON over a
+    /// limit is an error.
     pub(crate) fn content(&self) -> Result<Content, Failure> {
         match self {
             Json::Value(value) => Ok(Content::Json(value.clone())),
@@ -144,7 +145,8 @@ impl Json {
         }
     }
 
-    /// The value; text that is not JSON becomes a JSON string.
+    /// The JSON value; text that is not JSON becomes a JSON string. JSON over a limit, and bytes that are neither JSON
+    /// nor UTF-8, are errors.
     pub(crate) fn value_or_text(&self) -> Result<Value, Failure> {
         match self.content()? {
             Content::Json(value) => Ok(value),
@@ -156,12 +158,12 @@ impl Json {
     }
 }
 
-/// The failure of a text that is not JSON.
+/// The failure for text that is not JSON, with line and column.
 fn json_invalid(error: ParseError) -> Failure {
     Failure::new(Code::JsonInvalid, error.to_string()).with("line", error.line).with("column", error.column)
 }
 
-/// HTTP headers: a dict, or pairs where a name comes twice.
+/// HTTP headers: a dict, or pairs of name and value, which may repeat a name.
 pub(crate) struct Headers(pub(crate) Vec<(Text, Text)>);
 
 impl<'py> FromPyObject<'_, 'py> for Headers {
@@ -190,7 +192,8 @@ impl<'py> FromPyObject<'_, 'py> for Target {
         let string = object.cast::<PyString>()?;
         Ok(Target(match string.extract::<PyBackedStr>() {
             Ok(text) => Text::from(&*text),
-            // A lone surrogate has no canonical form. With a NUL in it the kernel refuses the target and records the question.
+            // Text with a lone surrogate has no canonical form. The NUL makes the kernel refuse the target and
+            // record the request.
             Err(_) => format!("{}\0", string.to_string_lossy()).into(),
         }))
     }
@@ -220,7 +223,7 @@ pub(crate) struct ToolCall {
 }
 
 impl ToolCall {
-    /// Takes a tool's name and the arguments beside it, or a Python `ToolCall`, which holds both.
+    /// Takes a tool's name and its arguments, or a Python `ToolCall`, which holds both.
     pub(crate) fn new(tool: &Bound<'_, PyAny>, args: Option<Json>) -> PyResult<ToolCall> {
         match (tool.cast::<PyString>(), args) {
             (Ok(name), Some(args)) => Ok(ToolCall { tool: text(name)?, args }),
@@ -239,8 +242,8 @@ impl ToolCall {
 pub(crate) struct Messages(pub(crate) Json);
 
 impl Messages {
-    /// Takes the whole request, or a model's name with a prompt and the tokens that the answer may have at most. Where `max_tokens`
-    /// is absent, the kernel's own bounds apply.
+    /// Takes the whole request, or a model's name with a prompt and the most tokens that the answer may have. Without
+    /// `max_tokens` the bounds of policy and budget apply.
     pub(crate) fn new(
         request: &Bound<'_, PyAny>,
         prompt: Option<Str>,

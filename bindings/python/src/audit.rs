@@ -20,7 +20,8 @@ use crate::{
 
 #[pymethods]
 impl AuthorityKernel {
-    /// Writes an audit entry of the caller's. `details` is JSON; text that is not JSON is recorded as a string.
+    /// Records an event of the caller in the audit log. `details` is JSON; text that is not JSON is recorded as
+    /// a string.
     #[pyo3(signature = (event_type, details=None, subject=None))]
     fn audit_log<'py>(
         &self,
@@ -39,12 +40,13 @@ impl AuthorityKernel {
         self.session.call_no_reply(py, request)
     }
 
-    /// The newest audit entries, as many as one page holds at most (`QUERY_LIMIT`), oldest first, each as JSON bytes.
+    /// Returns the newest audit entries that the session may see, at most one page of them (`QUERY_LIMIT`), oldest
+    /// first, each as JSON bytes.
     fn audit_logs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.entries(py, object! { "newest": true, "limit": QUERY_LIMIT })
     }
 
-    /// The audit entries that match, oldest first, each as JSON bytes.
+    /// Returns the audit entries that match and that the session may see, oldest first, each as JSON bytes.
     #[pyo3(signature = (query=None, **conditions))]
     fn audit_query<'py>(
         &self,
@@ -62,7 +64,8 @@ impl AuthorityKernel {
         self.entries(py, query.into())
     }
 
-    /// Verifies the whole log and re-executes it, against a key and a checkpoint that the caller kept. Owner only.
+    /// Verifies and re-executes the whole log, and checks it against the key and the checkpoint that the caller
+    /// kept. Owner only.
     #[pyo3(signature = (key=None, anchor=None))]
     fn audit_verify<'py>(
         &self,
@@ -77,7 +80,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// A signed checkpoint of the log (C2SP note), to be kept elsewhere and given to `audit_verify`.
+    /// Returns a signed checkpoint of the log (C2SP note). Keep it elsewhere, and pass it to `audit_verify`.
     fn audit_checkpoint<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(
             py,
@@ -87,13 +90,13 @@ impl AuthorityKernel {
         )
     }
 
-    /// The key that verifies the log's checkpoints, as text (C2SP signed-note), to be kept elsewhere.
+    /// Returns the key that verifies the log's checkpoints, as text (C2SP signed-note). Keep it elsewhere.
     fn audit_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(py, "key", || Ok(Request::Audit(AuditRequest::Checkpoint)), to_python)
     }
 
-    /// Makes all that is recorded about a subject unreadable for good: an agent's name, or as it was given to `alloc` and
-    /// `audit_log`. Every proof stays valid. Owner only.
+    /// Makes everything recorded about a subject unreadable for ever. The subject is an agent's name, or a name that
+    /// was passed to `alloc` or `audit_log`. Every proof stays valid. Owner only.
     fn erase<'py>(&self, py: Python<'py>, subject: Str) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
@@ -102,7 +105,7 @@ impl AuthorityKernel {
         )
     }
 
-    /// The proof that an entry is in the log (RFC 6962 §2.1.1), and the checkpoint that it is checked against.
+    /// Returns the proof that an entry is in the log (RFC 6962 §2.1.1), with the checkpoint to check it against.
     fn audit_proof<'py>(&self, py: Python<'py>, seq: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
@@ -113,7 +116,7 @@ impl AuthorityKernel {
 }
 
 impl AuthorityKernel {
-    /// The audit entries that match a query, each as compact JSON.
+    /// Returns the audit entries that match a query, each as compact JSON.
     fn entries<'py>(&self, py: Python<'py>, query: Value) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::decode(Operation::AuditQuery, &query)?);
         self.session.call_member(py, "entries", request, |py, entries| {

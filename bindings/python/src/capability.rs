@@ -19,7 +19,7 @@ use crate::{
     to_python::to_python,
 };
 
-/// A capability of an agent, which `AuthorityKernel.grant` and `attenuate` make.
+/// A capability of an agent; `AuthorityKernel.grant` and `attenuate` return one.
 ///
 /// `id` identifies it in the kernel; `agent` is its holder; `expires_at` is in microseconds since the Unix epoch.
 #[pyclass(frozen, module = "authority_nanos")]
@@ -37,14 +37,14 @@ pub(crate) struct Capability {
 
 #[pymethods]
 impl AuthorityKernel {
-    /// This session presenting a capability with every request: a request passes if the policy permits it and the capability
-    /// covers it. Takes a `Capability` or a token, which is checked with each request.
+    /// Returns this session presenting a capability with every request: a request passes if the policy permits it and
+    /// the capability covers it. Takes a `Capability` or a token; the kernel checks the token with each request.
     fn present(&self, py: Python<'_>, capability: &Bound<'_, PyAny>) -> PyResult<AuthorityKernel> {
         Ok(AuthorityKernel { session: self.session.present(py, &token_of(capability)?)? })
     }
 
-    /// Gives an agent a capability. From its first grant on, an agent reaches outside only as far as its grants do.
-    /// Owner only.
+    /// Grants an agent a capability. From the first grant on, the agent's files, HTTP, tools, models and agents are
+    /// limited to what its grants cover. Owner only.
     #[pyo3(signature = (agent, name, resource=Str("*".into()), methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn grant<'py>(
@@ -67,7 +67,7 @@ impl AuthorityKernel {
 
 #[pymethods]
 impl Capability {
-    /// Derives a capability that allows the same and less. What is left out narrows nothing.
+    /// Derives a capability that allows the same or less. An argument that is left out restricts nothing.
     #[pyo3(signature = (resource=None, methods=None, expires_minutes=None, rate=None, *, uses=None, budget=None, name=None, only_agent=None))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn attenuate<'py>(
@@ -89,13 +89,14 @@ impl Capability {
         Capability::from_reply(self.kernel.bind(py), Operation::CapAttenuate, args)
     }
 
-    /// Takes the capability back, with everything derived from it, at once. A holder takes back only what it derived.
+    /// Revokes the capability and everything derived from it, at once. The owner may revoke any, a holder only those
+    /// that it derived.
     fn revoke<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
         self.kernel.get().session.call_no_reply(py, || Ok(Request::decode(Operation::CapRevoke, &args)?))
     }
 
-    /// The capability as a bearer token, for `AuthorityKernel.present` or the token file of a connection.
+    /// Returns the capability as a bearer token, for `AuthorityKernel.present` or the token file of a connection.
     fn token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let args = object! { "capability": self.id.as_str() };
         let request = || Ok(Request::decode(Operation::CapToken, &args)?);
@@ -108,7 +109,7 @@ impl Capability {
 }
 
 impl Capability {
-    /// Sends a request that makes a capability, and gives the capability of its reply.
+    /// Sends a request that makes a capability, and returns the capability of its reply.
     pub(crate) fn from_reply<'py>(
         kernel: &Bound<'py, AuthorityKernel>,
         operation: Operation,
@@ -152,7 +153,7 @@ pub(crate) fn capability_spec(
     Ok(args)
 }
 
-/// The token of an argument of `present`: a `Capability`'s, or one given as `str` or `bytes`.
+/// The token in the argument of `present`: that of a `Capability`, or one given as `str` or `bytes`.
 pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
     let py = capability.py();
     if let Ok(capability) = capability.cast::<Capability>() {

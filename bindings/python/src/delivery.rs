@@ -1,4 +1,5 @@
-//! Results that no thread waits for: tasks of the runtime, and one thread that hands their results to Python.
+//! Asyncio results: tasks of the runtime wait for outcomes, and one thread passes them to Python, so no Python
+//! thread waits.
 
 use std::{
     future::Future,
@@ -19,7 +20,8 @@ use pyo3::prelude::*;
 
 use crate::error::raise;
 
-/// A future of the running loop that is resolved with the converted outcome. Cancelling the future cancels the request.
+/// Returns a future of the running event loop, to be resolved with the converted outcome. Cancelling the future
+/// cancels the request.
 pub(crate) fn future_of<'py>(
     py: Python<'py>,
     outcome: impl Future<Output = Outcome> + Send + 'static,
@@ -33,7 +35,7 @@ pub(crate) fn future_of<'py>(
     let task = async move {
         let outcome = outcome.await;
         deliver(Box::new(move |py| {
-            // The loop may be closed by now.
+            // An error here means that the loop is closed by now.
             let _ = resolve(py, &event_loop, &pending, convert(py, outcome));
         }));
     };
@@ -44,7 +46,7 @@ pub(crate) fn future_of<'py>(
 /// Spawns a task that delivers its own result.
 ///
 /// # Errors
-/// The system gives no threads, or the interpreter is ending and would receive nothing.
+/// The system gives no threads, or the interpreter is ending and would no longer receive the result.
 pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'static) -> PyResult<()> {
     if ENDING.load(Ordering::Acquire) {
         return Err(raise(py, Failure::new(Code::NotConfigured, "the interpreter is ending")));
@@ -53,7 +55,7 @@ pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'sta
     spawned.map_err(|error| raise(py, Failure::new(Code::Io, format!("no threads for what waits: {error}"))))
 }
 
-/// Resolves a future from another thread than its loop's.
+/// Resolves a future from a thread that is not its loop's.
 fn resolve(
     py: Python<'_>,
     event_loop: &Py<PyAny>,
@@ -69,7 +71,7 @@ fn resolve(
     Ok(())
 }
 
-/// The callback of a future that is done. It cancels the request, which has no effect on one that has ended.
+/// The callback of a future that is done. It cancels the request, which has no effect if the request has ended.
 #[pyclass(frozen)]
 struct CancelOnDone {
     stop: CancellationToken,
@@ -84,30 +86,30 @@ impl CancelOnDone {
 
 type Job = Box<dyn FnOnce(Python<'_>) + Send>;
 
-/// A message to the delivering thread.
+/// A message to the delivery thread.
 enum Message {
     Deliver(Job),
-    /// Ends the thread, which answers first.
+    /// Ends the thread, which first answers on this channel.
     End(Sender<()>),
 }
 
-/// The delivering thread of this process. Read and written with the interpreter attached, as `ENDING` is.
+/// The delivery thread of this process. It is read and written with the interpreter attached, as `ENDING` is.
 static DELIVERY: PerProcess<Sender<Message>> = PerProcess::new();
 /// Whether the interpreter is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
-/// How long the interpreter waits at its end for the delivering thread.
+/// How long the interpreter, when it ends, waits for the delivery thread.
 const END_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Runs a job with the interpreter attached, on the delivering thread. A thread that holds the interpreter for long thus delays no
-/// effect.
+/// Queues a job for the delivery thread, which runs it with the interpreter attached. A Python thread that holds the
+/// interpreter for long thus delays no effect.
 pub(crate) fn deliver(job: Job) {
     if let Ok(sender) = DELIVERY.get(|| Err(())) {
-        // Once the thread has ended, nobody waits for the result.
+        // Sending fails once the thread has ended. The interpreter is ending then and drops the result.
         let _ = sender.send(Message::Deliver(job));
     }
 }
 
-/// Starts the delivering thread where this process has none.
+/// Starts the delivery thread if this process has none.
 fn start_delivery() -> io::Result<()> {
     let started = DELIVERY.get(|| {
         let (sender, messages) = channel();
@@ -117,7 +119,7 @@ fn start_delivery() -> io::Result<()> {
     started.map(|_| ())
 }
 
-/// The delivering thread: takes messages until it is told to end, or the interpreter is gone.
+/// The loop of the delivery thread: handles messages until one ends it, or until the interpreter has ended.
 fn run_delivery(messages: &Receiver<Message>) {
     while let Ok(first) = messages.recv() {
         let take_all = |py: Python<'_>| {
@@ -140,21 +142,22 @@ fn run_delivery(messages: &Receiver<Message>) {
     }
 }
 
-/// Registers the end of delivery with `atexit`. A thread that attaches after the interpreter has ended is torn down at that point,
-/// and the process with it.
+/// Registers [`end_delivery`] with `atexit`. Without it the delivery thread might attach after the interpreter has
+/// ended, which would end the thread and the process with it.
 pub(crate) fn end_delivery_at_exit(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let end = wrap_pyfunction!(end_delivery, module)?;
     module.py().import("atexit")?.call_method1("register", (end,)).map(|_| ())
 }
 
-/// Lets no new task begin, and waits for results that are being delivered.
+/// Rejects new tasks from now on, and waits until the results that are being delivered have been, at most
+/// [`END_WAIT_MAX`].
 #[pyfunction]
 fn end_delivery(py: Python<'_>) {
     ENDING.store(true, Ordering::Release);
     if let Ok(sender) = DELIVERY.get(|| Err(())) {
         let (done, ended) = channel();
         if sender.send(Message::End(done)).is_ok() {
-            // The thread may have ended already.
+            // An error here means that the thread has ended already, or took too long.
             let _ = py.detach(move || ended.recv_timeout(END_WAIT_MAX));
         }
     }

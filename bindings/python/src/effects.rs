@@ -21,7 +21,8 @@ use crate::{
 
 #[pymethods]
 impl AuthorityKernel {
-    /// The content of a file, read by the kernel's host.
+    /// Returns the content of a file, read by the kernel's host. A file longer than `max_size` bytes is a
+    /// `BufferOverflowError`.
     #[pyo3(signature = (path, max_size=Unsigned(FILE_BYTES_MAX)))]
     fn file_read<'py>(&self, py: Python<'py>, path: Path, max_size: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::File(FileRequest::Read { path: path.0, bytes_max: max_size.0 }));
@@ -38,7 +39,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// The entries of a directory.
+    /// Returns the entries of a directory, each as a dict of `name` and `kind`.
     fn file_list<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(
             py,
@@ -48,7 +49,7 @@ impl AuthorityKernel {
         )
     }
 
-    /// Kind, size and time of a file.
+    /// Returns a dict of a file's `kind`, `size` in bytes, and `modified` in microseconds since the Unix epoch.
     fn file_stat<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
@@ -57,31 +58,33 @@ impl AuthorityKernel {
         )
     }
 
-    /// Deletes a file.
+    /// Deletes a file or an empty directory.
     fn file_delete<'py>(&self, py: Python<'py>, path: Path) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Delete { path: path.0 })))
     }
 
-    /// Creates a directory; with `parents` also those above it, and one that exists already is no error.
+    /// Creates a directory. With `parents`, missing parent directories are created too, and an existing
+    /// directory is no error.
     #[pyo3(signature = (path, parents=false))]
     fn file_mkdir<'py>(&self, py: Python<'py>, path: Path, parents: bool) -> PyResult<Bound<'py, PyAny>> {
         self.session
             .call_no_reply(py, || Ok(Request::File(FileRequest::MakeDirectory { path: path.0, parents })))
     }
 
-    /// Appends to a file, which is created if it is not there.
+    /// Appends to a file, which is created if it does not exist.
     fn file_append<'py>(&self, py: Python<'py>, path: Path, data: Data) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || {
             Ok(Request::File(FileRequest::Append { path: path.0, data: data.to_shared() }))
         })
     }
 
-    /// Gives a file another path and replaces the file that stands there, as `os.replace` does. Directories are refused.
+    /// Renames a file and replaces a file at the new path, as `os.replace` does. Directories are refused.
     fn file_rename<'py>(&self, py: Python<'py>, old: Path, new: Path) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || Ok(Request::File(FileRequest::Rename { old: old.0, new: new.0 })))
     }
 
-    /// The paths that match a pattern and may be read, ascending: `*`, `?` and `[…]` within a name, `**` for any directories.
+    /// Returns the paths that match a pattern and that the session may read, in ascending order, at most `limit`. In
+    /// the pattern `*`, `?` and `[…]` match within a name, and `**` matches any number of directories.
     #[pyo3(signature = (pattern, limit=Unsigned(GLOB_LIMIT)))]
     fn file_glob<'py>(&self, py: Python<'py>, pattern: Path, limit: Unsigned) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(
@@ -92,7 +95,8 @@ impl AuthorityKernel {
         )
     }
 
-    /// Sends an HTTP request and gives the body of the response, whatever its status.
+    /// Sends an HTTP request and returns the body of the response, whatever its status. `timeout` is in seconds; a body
+    /// longer than `max_response` bytes is a `BufferOverflowError`.
     #[pyo3(signature = (method, url, body=None, headers=None, max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn http_request<'py>(
@@ -109,7 +113,8 @@ impl AuthorityKernel {
         self.call_http(py, request, |py, response| Ok(PyBytes::new(py, &response.body).into_any()))
     }
 
-    /// Sends an HTTP request and gives status, headers and body.
+    /// Sends an HTTP request and returns status, headers and body. `timeout` is in seconds; a body longer than
+    /// `max_response` bytes is a `BufferOverflowError`.
     #[pyo3(signature = (method, url, body=None, headers=None, max_response=Unsigned(RESPONSE_BYTES_MAX), timeout=Seconds(HTTP_TIMEOUT_MS)))]
     #[expect(clippy::too_many_arguments, reason = "the signature is Python's")]
     fn http<'py>(
@@ -134,7 +139,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// Calls a tool: JSON in, JSON out.
+    /// Calls a tool with JSON arguments, or with a `ToolCall`, and returns its output as JSON bytes.
     #[pyo3(signature = (name, args=None))]
     fn tool_call<'py>(
         &self,
@@ -147,7 +152,7 @@ impl AuthorityKernel {
         self.session.call_member(py, "output", request, |py, output| Ok(to_bytes(py, output).into_any()))
     }
 
-    /// Calls a tool: Python values in, Python values out.
+    /// Calls a tool with a dict of arguments, and returns its output as Python values.
     fn call_tool<'py>(
         &self,
         py: Python<'py>,
@@ -163,13 +168,14 @@ impl AuthorityKernel {
         )
     }
 
-    /// The registered tools, each as a dict.
+    /// Returns the registered tools, each as a dict of `manifest` and `digest`.
     fn list_tools<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(py, "tools", || Ok(Request::Tools(ToolsRequest::List)), to_python)
     }
 
-    /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. A schema that the manifest names by
-    /// the path of a file is read, relative to the working directory. Owner only.
+    /// Registers a tool: its manifest as TOML text or a dict, and its WebAssembly module. If the manifest names
+    /// a schema by the path of a file, that file is read; a relative path is relative to the working directory.
+    /// Owner only.
     fn register_tool<'py>(
         &self,
         py: Python<'py>,
@@ -181,7 +187,7 @@ impl AuthorityKernel {
         self.session.call_json(py, request, |py, reply| to_python(py, &reply))
     }
 
-    /// Asks a model: an OpenAI chat-completions request, or a model and a prompt. Gives the completion.
+    /// Sends a model an OpenAI chat-completions request, or a prompt, and returns the completion as JSON bytes.
     #[pyo3(signature = (request, prompt=None, max_tokens=None))]
     fn inference<'py>(
         &self,
@@ -196,7 +202,7 @@ impl AuthorityKernel {
         self.session.call_json(py, request, |py, answer| Ok(to_bytes(py, &answer).into_any()))
     }
 
-    /// Asks a model and iterates over the chunks of its answer.
+    /// Sends a model a request as `inference` does, and returns an iterator over the chunks of its answer.
     #[pyo3(signature = (request, prompt=None, max_tokens=None))]
     fn inference_stream(
         &self,
@@ -232,7 +238,7 @@ impl AuthorityKernel {
     }
 }
 
-/// An HTTP request of the arguments of `http` and `http_request`.
+/// The HTTP request that the arguments of `http` and `http_request` describe.
 fn http_request(
     method: Str,
     url: Str,

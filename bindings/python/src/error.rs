@@ -8,7 +8,7 @@ use pyo3::{prelude::*, types::PyDict};
 
 use crate::to_python::{to_dict, to_python};
 
-/// The exception for a failure: of the class its code names, with code, message, context and denial.
+/// The exception for a failure: of the class that belongs to its code, with code, message, context and denial.
 pub(crate) fn raise(py: Python<'_>, failure: Failure) -> PyErr {
     exception(py, failure).map_or_else(|error| error, PyErr::from_value)
 }
@@ -23,7 +23,7 @@ fn exception(py: Python<'_>, failure: Failure) -> PyResult<Bound<'_, PyAny>> {
     class.call1((failure.code.number(), failure.message, context, denial))
 }
 
-/// A denial in its wire form as a `DenialInfo`, which has the number of the code beside its name.
+/// The `DenialInfo` of a denial in its wire form, with the number of the code added to its name.
 pub(crate) fn denial_info<'py>(py: Python<'py>, denial: &Value) -> PyResult<Bound<'py, PyAny>> {
     let fields = to_dict(py, as_object(py, denial)?)?;
     let name = denial.get("reason_code").and_then(Value::as_str);
@@ -41,17 +41,17 @@ pub(crate) fn dataclass<'py>(
     py.import("authority_nanos.types")?.getattr(class)?.call((), Some(fields))
 }
 
-/// An `InvalidArgumentError`, for an argument of the right type that no method accepts.
+/// An `InvalidArgumentError`, for an argument of the right type whose value is not accepted.
 pub(crate) fn invalid_argument(py: Python<'_>, message: impl Into<String>) -> PyErr {
     raise(py, Failure::new(Code::InvalidArgument, message))
 }
 
-/// The error for a reply that has not the form of its operation.
+/// The error for a reply whose form does not belong to the operation that was sent.
 pub(crate) fn type_mismatch(py: Python<'_>) -> PyErr {
     raise(py, Failure::new(Code::FrameInvalid, "the reply does not belong to this operation"))
 }
 
-/// The object in a reply that must be one.
+/// The value as a JSON object; an error if it is none.
 pub(crate) fn as_object<'v>(py: Python<'_>, value: &'v Value) -> PyResult<&'v Object> {
     value.as_object().ok_or_else(|| type_mismatch(py))
 }

@@ -9,8 +9,8 @@ use pyo3::{
 
 use crate::{error::invalid_argument, handle::Handle, scalar::text};
 
-/// The value that a JSON-able object stands for: none, booleans, numbers, strings, dicts, lists, tuples. A `Handle`
-/// stands for its text.
+/// Converts a Python object to a JSON value: None, booleans, numbers, strings, dicts, lists and tuples. A `Handle`
+/// becomes its text.
 ///
 /// # Errors
 /// `TypeError` for any other type; `InvalidArgumentError` for a number or a text that JSON cannot hold, and

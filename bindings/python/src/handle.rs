@@ -8,14 +8,14 @@ use crate::{
     scalar::{Str, Unsigned},
 };
 
-/// The name of a heap object. `str(handle)` is `0x…`, which every method that takes a handle takes too.
+/// The name of a heap object. `str(handle)` is `0x…`; every method that takes a handle also takes this text.
 #[pyclass(frozen, eq, hash, ord, module = "authority_nanos")]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Handle(pub(crate) HeapHandle);
 
 #[pymethods]
 impl Handle {
-    /// The handle that a text such as `0x100000000`, a number or a handle names.
+    /// Returns the handle for a text such as `0x100000000`, a number or a handle.
     #[staticmethod]
     fn parse(handle: HandleArgument) -> Handle {
         Handle(handle.0)

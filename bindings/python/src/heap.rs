@@ -1,4 +1,4 @@
-//! The methods of `AuthorityKernel` on heap objects; queries and batches to and from Python.
+//! The methods of `AuthorityKernel` on heap objects, and the conversion of queries and batches.
 
 use ak_host::{
     ak_json::{Object, Value, object},
@@ -25,7 +25,7 @@ use crate::{
 
 #[pymethods]
 impl AuthorityKernel {
-    /// Creates a heap object.
+    /// Creates a heap object and returns its handle. The value is JSON; text that is not JSON is kept as raw bytes.
     #[pyo3(signature = (type_name, value=Json::empty(), subject=None))]
     fn alloc<'py>(
         &self,
@@ -47,7 +47,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// The content of a heap object, now or at a version: compact JSON, or its raw bytes.
+    /// Returns the content of a heap object, now or at a version: compact JSON, or its raw bytes.
     #[pyo3(signature = (handle, version=None))]
     fn read<'py>(
         &self,
@@ -61,7 +61,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// The JSON of a heap object, parsed.
+    /// Returns the JSON of a heap object, parsed. An object of raw bytes is an error.
     #[pyo3(signature = (handle, version=None))]
     fn read_json<'py>(
         &self,
@@ -77,7 +77,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// Type, version, labels and size of a heap object.
+    /// Returns a dict of a heap object's type, version, size in bytes, owner and labels.
     fn stat<'py>(&self, py: Python<'py>, handle: HandleArgument) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_json(
             py,
@@ -86,7 +86,8 @@ impl AuthorityKernel {
         )
     }
 
-    /// Applies an RFC 6902 patch, whole or not at all, and gives the new version.
+    /// Applies an RFC 6902 patch, whole or not at all, and returns the new version. If the object does not have
+    /// `expected_version`, the call is a `ConflictError`.
     #[pyo3(signature = (handle, patch, expected_version=None))]
     fn write<'py>(
         &self,
@@ -109,7 +110,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// Deletes a heap object; its handle is never given out again.
+    /// Deletes a heap object. Its handle is never reused.
     #[pyo3(signature = (handle, expected_version=None))]
     fn delete<'py>(
         &self,
@@ -123,7 +124,8 @@ impl AuthorityKernel {
         })
     }
 
-    /// The heap objects that match, among those the session may read, page by page: a dict of `objects` and `cursor`.
+    /// Returns a page of the heap objects that match and that the session may read: a dict of `objects` and `cursor`.
+    /// The cursor gives the next page, and is None on the last.
     #[pyo3(signature = (r#type=None, r#where=None, limit=Unsigned(PAGE_OBJECTS as u64), cursor=None, **conditions))]
     fn query<'py>(
         &self,
@@ -150,21 +152,23 @@ impl AuthorityKernel {
         self.session.call_json(py, request, |py, found| Ok(page_to_dict(py, &found)?.into_any()))
     }
 
-    /// Applies several allocs, writes and deletes, all or none. Gives the result of each: a handle, a version, or None.
+    /// Applies several allocs, writes and deletes, all or none. Returns the result of each: a handle, a
+    /// version, or None.
     fn batch<'py>(&self, py: Python<'py>, ops: Operations) -> PyResult<Bound<'py, PyAny>> {
         let request = || Ok(Request::decode(Operation::Batch, &ops.0)?);
         self.session
             .call_member(py, "results", request, |py, results| Ok(batch_results(py, results)?.into_any()))
     }
 
-    /// Registers a JSON Schema for a type: every later object of that type is checked against it.
+    /// Registers a JSON Schema that every object of a type must satisfy. It is a `SchemaError` if an existing
+    /// object does not.
     fn register_type<'py>(&self, py: Python<'py>, name: Str, schema: Json) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || {
             Ok(Request::Heap(HeapRequest::TypeRegister { name: name.0, schema: schema.value()? }))
         })
     }
 
-    /// Removes a type that this session's agent, or the owner, registered.
+    /// Removes the schema of a type that the agent of this session, or in an owner session the owner, registered.
     fn unregister_type<'py>(&self, py: Python<'py>, name: Str) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_no_reply(py, || Ok(Request::Heap(HeapRequest::TypeUnregister { name: name.0 })))
     }
@@ -188,8 +192,9 @@ impl AuthorityKernel {
     }
 }
 
-/// The operations of a batch, each a dict in the wire form. As in the methods for one object, a `handle` may be a
-/// `Handle`, and text under `value` or `patch` is JSON where it parses as such.
+/// The operations of a batch, each a dict in the wire form. As in the methods for one object, a `handle` may be
+/// a `Handle`, and the text of a `value` is JSON if it parses as such, raw bytes otherwise. The text of a
+/// `patch` must be JSON.
 pub(crate) struct Operations(pub(crate) Value);
 
 impl<'py> FromPyObject<'_, 'py> for Operations {
@@ -245,7 +250,8 @@ pub(crate) fn batch_results<'py>(py: Python<'py>, results: &Value) -> PyResult<B
     Ok(list)
 }
 
-/// A page of a query as a dict. Each object's `handle` is a `Handle`, its `value` the JSON parsed, or its raw bytes.
+/// A page of a query as a dict. Each object's `handle` is a `Handle`, and its `value` is the parsed JSON or the
+/// raw bytes.
 pub(crate) fn page_to_dict<'py>(py: Python<'py>, page: &Value) -> PyResult<Bound<'py, PyDict>> {
     let objects = PyList::empty(py);
     for object in page.get("objects").and_then(Value::as_array).ok_or_else(|| type_mismatch(py))? {

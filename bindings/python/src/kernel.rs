@@ -18,10 +18,10 @@ use crate::{
     to_python::{to_bytes, to_dict, to_python},
 };
 
-/// A session with a kernel: in this process, or behind a socket.
+/// A session with a kernel in this process or behind a socket.
 ///
-/// `url` is `unix:///path` or `tcp://host:port`; without one the kernel lives in this process, in memory or,
-/// with `state_dir`, durably. `host_config` names the operator's file of models, secrets and network for such a kernel.
+/// `url` is `unix:///path`. Without it the kernel runs in this process, in memory or, with `state_dir`, durably;
+/// `host_config` then names the operator's file of models, secrets and network.
 /// Options that are absent come from AK_URL, AK_STATE_DIR, AK_POLICY, AK_TOKEN_FILE and AK_HOST_CONFIG.
 /// `libak_path` and `debug` are accepted for scripts written for the earlier SDK, and change nothing.
 #[pyclass(frozen, subclass, weakref, module = "authority_nanos")]
@@ -58,19 +58,19 @@ impl AuthorityKernel {
             value.map_or(Ok(()), |value| options.set(name, value)).map_err(|failure| raise(py, failure))?;
         }
         let mut options = options.or_from_env();
-        // A policy for a daemon is read here, by the client that loads it.
+        // The client reads the policy that it loads into a daemon.
         let policy = if options.url.is_some() { options.policy.take() } else { None };
         let session = Session::open(py, options)?;
         policy.map_or(Ok(()), |policy| session.load_policy_file(py, &policy))?;
         Ok(AuthorityKernel { session })
     }
 
-    /// Opens the session again after `shutdown`. It is open from the start, so this is seldom needed.
+    /// Opens the session again after `shutdown`. A new object is open already. An agent session stays closed.
     fn init(&self, py: Python<'_>) -> PyResult<()> {
         self.session.reopen(py)
     }
 
-    /// Ends the session: every later call is a `LibakError`. Ending it twice is no error.
+    /// Ends the session: every later call raises `LibakError`. Ending it twice is no error.
     fn shutdown(&self, py: Python<'_>) -> PyResult<()> {
         self.session.close(py)
     }
@@ -96,17 +96,19 @@ impl AuthorityKernel {
         self.session.connection(py).is_ok_and(|connection| connection.is_owner())
     }
 
-    /// The same session with methods that give futures of the running loop, for `AsyncAuthorityKernel`.
+    /// Returns the same session with methods that return futures of the running loop, for `AsyncAuthorityKernel`.
     fn _to_async(&self) -> AuthorityKernel {
         AuthorityKernel { session: self.session.to_async() }
     }
 
-    /// A session of the agent with this name, which is created if there is none. Model loops and adapters receive such a session.
+    /// Returns a session of the agent with this name, which is created if there is none. Pass such a session, not the
+    /// owner's, to model loops and adapters. Owner only.
     fn agent(&self, py: Python<'_>, name: Str) -> PyResult<AuthorityKernel> {
         Ok(AuthorityKernel { session: self.session.agent(py, &name.0)? })
     }
 
-    /// Whether a request would pass now. Nothing is consumed; a target without canonical form gives False.
+    /// Returns whether a request would pass now. The call uses one `compute` and nothing else. A target without
+    /// canonical form gives False.
     #[pyo3(signature = (operation, target, args=None))]
     fn authorize<'py>(
         &self,
@@ -118,7 +120,7 @@ impl AuthorityKernel {
         self.session.call_member(py, "authorized", || authorize(operation, target, args), to_python)
     }
 
-    /// Like `authorize`, with the reason and a suggestion.
+    /// The same as `authorize`, with the reason and a suggestion.
     #[pyo3(signature = (operation, target, args=None))]
     fn authorize_details<'py>(
         &self,
@@ -134,7 +136,7 @@ impl AuthorityKernel {
         )
     }
 
-    /// Replaces the policy by the one in the file or the text. A policy with an error changes nothing.
+    /// Replaces the whole policy by the one in the file or the text. A policy with an error changes nothing.
     /// Owner only.
     #[pyo3(signature = (path=None, *, text=None))]
     fn load_policy<'py>(
@@ -169,7 +171,7 @@ impl AuthorityKernel {
         }
     }
 
-    /// Sets a limit; None removes it. An agent session lowers only its own; the owner sets any agent's.
+    /// Sets a limit; None removes it. The owner sets any agent's limits; an agent session may only lower its own.
     #[pyo3(signature = (kind, limit, agent=None))]
     fn set_budget<'py>(
         &self,
@@ -183,7 +185,7 @@ impl AuthorityKernel {
         self.session.call_no_reply(py, || Ok(Request::decode(Operation::BudgetSet, &args)?))
     }
 
-    /// Limit and usage of one budget, or of all by their names.
+    /// Returns limit and usage of one budget, or of all budgets by their names.
     #[pyo3(signature = (kind=None, agent=None))]
     fn budget_status<'py>(
         &self,
@@ -200,7 +202,7 @@ impl AuthorityKernel {
         })
     }
 
-    /// The last denial of a request of this session; None if there was none.
+    /// Returns the last denial of a request of this session; None if there was none.
     fn get_last_denial<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.session.call_member(
             py,
@@ -213,8 +215,8 @@ impl AuthorityKernel {
         )
     }
 
-    /// Sends any operation by its number, with arguments in their wire form. Gives the code, 0 for success, and the result or the
-    /// error as JSON. An error of the kernel is not raised.
+    /// Sends any operation by its number, with arguments in their wire form. Returns the code, 0 for success, and the
+    /// result or the error as JSON. An error of the kernel is not raised.
     fn syscall<'py>(&self, py: Python<'py>, request: (u16, Json)) -> PyResult<Bound<'py, PyAny>> {
         let (number, args) = request;
         let request = || {

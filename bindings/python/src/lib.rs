@@ -1,7 +1,8 @@
 //! The native half of the Python package `authority_nanos`.
 //!
-//! It converts arguments, calls [`ak_host::Connection`], and converts replies. It decides nothing: denials and errors come from the
-//! kernel, with the kernel's codes. The interpreter is released around every call, so threads of one process meet only in the kernel.
+//! It converts arguments, calls [`ak_host::Connection`], and converts replies. It decides nothing: denials and errors
+//! come from the kernel, with the kernel's codes. The interpreter is released around every call, so threads of one
+//! process wait for each other only in the kernel.
 //!
 //! Classes and methods:
 //! - `kernel`: the class `AuthorityKernel`: opening, closing, policy, budgets
@@ -48,7 +49,7 @@ mod to_python;
 
 use pyo3::{Bound, PyResult, pymodule, types::PyModule};
 
-/// Native half of `authority_nanos`; import that instead.
+/// The native half of `authority_nanos`. Import `authority_nanos` instead of this module.
 #[pymodule]
 mod _native {
     #[pymodule_export]

@@ -64,7 +64,7 @@ impl<'py> FromPyObject<'_, 'py> for Unsigned {
     }
 }
 
-/// A duration that Python gives in seconds, in milliseconds.
+/// A duration in milliseconds; the Python argument is in seconds.
 pub(crate) struct Seconds(pub(crate) u64);
 
 impl<'py> FromPyObject<'_, 'py> for Seconds {

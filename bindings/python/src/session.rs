@@ -1,5 +1,5 @@
-//! A session that can be closed and opened again, and the one function that sends its requests: a method of Python waits for the
-//! outcome, or gives an asyncio future at once.
+//! A session that can be closed and opened again, and the one function that sends its requests. A Python method waits
+//! for the outcome, or in an asyncio session returns a future at once.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -22,30 +22,32 @@ use crate::{
 /// The session of a Python `AuthorityKernel`.
 pub(crate) struct Session {
     shared: Arc<Shared>,
-    /// Whether methods give futures.
+    /// Whether methods return futures.
     is_async: bool,
 }
 
 struct Shared {
-    /// The process that opened it. A forked child takes none of its locks.
+    /// The process that opened the session. A forked child does not take the locks below.
     origin: ProcessIdentity,
     state: Mutex<State>,
     /// Notified whenever the state changes.
     state_changed: Condvar,
-    /// How to open it again; absent for an agent session, which only its owner opens.
+    /// The options to open the session again; `None` for the session of an agent or a capability, which cannot be
+    /// opened again.
     options: Option<Options>,
 }
 
 enum State {
     Closed,
-    /// Some thread is opening it.
+    /// A thread is opening the session.
     Opening,
     Open(Connection),
-    /// Some thread is closing it. Its connection may still hold locks that the next one needs.
+    /// A thread is closing the session. The old connection may still hold locks that a new one needs.
     Closing,
 }
 
-/// Ends the states `Opening` and `Closing` when it is dropped. A thread that panics leaves the session closed.
+/// Sets the state that follows `Opening` or `Closing` when it is dropped: `Closed`, unless `next` was changed. So a
+/// thread that panics leaves the session closed.
 struct StateGuard {
     shared: Arc<Shared>,
     next: State,
@@ -77,7 +79,7 @@ impl Session {
         Session { shared: Arc::new(shared), is_async }
     }
 
-    /// The same session with methods that give futures.
+    /// The same session with methods that return futures.
     pub(crate) fn to_async(&self) -> Session {
         Session { shared: self.shared.clone(), is_async: true }
     }
@@ -97,7 +99,7 @@ impl Session {
         Ok(Session::new(State::Open(connection), None, self.is_async))
     }
 
-    /// Opens the session if it is closed and an owner's.
+    /// Opens the session if it is closed and can be opened again.
     pub(crate) fn reopen(&self, py: Python<'_>) -> PyResult<()> {
         let Some(options) = &self.shared.options else { return Ok(()) };
         let opened = with_signal_checks(py, |mut check| {
@@ -111,10 +113,10 @@ impl Session {
         opened.map_err(|failure| raise(py, failure))
     }
 
-    /// Ends the session. In a child that inherited it this does nothing.
+    /// Ends the session. In a forked child that inherited it, this does nothing.
     ///
     /// # Errors
-    /// What the handler of a signal raises meanwhile; the session ends all the same.
+    /// The exception that the handler of a signal raises meanwhile. The session ends nevertheless.
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         if !self.shared.origin.is_current() {
             return Ok(());
@@ -139,8 +141,8 @@ impl Session {
         connection.map_err(|failure| raise(py, failure))
     }
 
-    /// Replaces the policy by the one in a file, which the kernel protects from agents from then on. Warns of files that it cannot
-    /// protect.
+    /// Replaces the policy by the one in a file. The kernel protects the policy's files from agents while the policy is
+    /// in force; a Python warning names each file that it cannot protect.
     pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
         let path = path.to_owned();
         let unprotected = with_signal_checks(py, |mut check| {
@@ -156,8 +158,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends a request, and gives the converted outcome, or a future of it. The interpreter is released while the request is made and
-    /// while this thread waits.
+    /// Sends a request, and returns the converted outcome, or a future of it. The interpreter is released while the
+    /// request is made and while this thread waits.
     pub(crate) fn send<'py>(
         &self,
         py: Python<'py>,
@@ -222,7 +224,7 @@ impl Session {
         })
     }
 
-    /// Sends a request, and gives None in place of its reply.
+    /// Sends a request, and returns None instead of its reply.
     pub(crate) fn call_no_reply<'py>(
         &self,
         py: Python<'py>,
@@ -251,7 +253,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as the state satisfies `waits`.
+    /// Waits while the state satisfies `waits`.
+    ///
+    /// # Errors
+    /// This is a forked child, or `check` ended the wait.
     fn wait_while(
         &self,
         mut check: SignalCheck<'_>,
@@ -263,7 +268,7 @@ impl Shared {
             let waited = self.state_changed.wait_timeout(state, Duration::from_millis(INTERRUPT_POLL_MS));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             if waits(&state) && check.is_some() {
-                // A signal's handler may use this session: it runs without the lock.
+                // The check runs a signal's handler, which may use this session, so the lock is released first.
                 drop(state);
                 if check.as_mut().is_some_and(|check| !check()) {
                     return Err(interrupted());
@@ -283,7 +288,8 @@ impl Shared {
         }
     }
 
-    /// The connection to close, if the session is open. The caller ends the state `Closing` with a [`StateGuard`].
+    /// Sets the state to `Closing` and returns the connection to close, if the session is open. The caller ends the
+    /// state with a [`StateGuard`].
     fn close(&self) -> Option<Connection> {
         let mut state = self.lock();
         match std::mem::replace(&mut *state, State::Closing) {
@@ -296,7 +302,8 @@ impl Shared {
         }
     }
 
-    /// Whether the caller has to open the session now: it was closed, and no other thread is opening it.
+    /// Sets the state to `Opening` and returns true if the session is closed; the caller must then open it. Waits first
+    /// while another thread opens or closes the session.
     fn begin_opening(&self, check: SignalCheck<'_>) -> Result<bool, Failure> {
         let mut state = self.wait_while(check, |state| matches!(state, State::Opening | State::Closing))?;
         if !matches!(&*state, State::Closed) {
@@ -307,7 +314,7 @@ impl Shared {
     }
 }
 
-/// Opens a connection. When a signal ends the waiting, the connection is closed once it is open.
+/// Opens a connection. If a signal ends the wait, the connection is closed once it is open.
 fn open(options: &Options, check: SignalCheck<'_>) -> Result<Connection, Failure> {
     if options.url.is_some() {
         return Connection::open_interruptible(options, check);

@@ -13,15 +13,16 @@ use ak_host::{
 };
 use pyo3::{exceptions::PyKeyboardInterrupt, prelude::*};
 
-/// Called every [`INTERRUPT_POLL_MS`] milliseconds while a thread waits; where it gives false, the waiting ends. Absent on threads that handle
-/// no signals.
+/// A function called every [`INTERRUPT_POLL_MS`] milliseconds while a thread waits; if it returns false, the wait ends.
+/// `None` on threads that handle no signals.
 pub(crate) type SignalCheck<'c> = Option<&'c mut dyn FnMut() -> bool>;
 
-/// Runs `work`, which waits, with the interpreter released. On the main thread it is given a check that handles signals, and an
-/// exception that a handler raises, such as Ctrl-C's, ends the waiting.
+/// Runs `work`, which waits, with the interpreter released. On the main thread `work` receives a check that handles
+/// signals, and an exception that a handler raises, such as that of Ctrl-C, ends the wait.
 ///
 /// # Errors
-/// That exception. Where `work` succeeded all the same, a `KeyboardInterrupt` is raised again after its result is given.
+/// The exception of the handler. If `work` succeeded nevertheless and the exception is a `KeyboardInterrupt`, the
+/// result is returned and the interrupt is raised again afterwards.
 pub(crate) fn with_signal_checks<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(SignalCheck<'_>) -> Result<T, Failure> + Send,
@@ -50,11 +51,11 @@ pub(crate) fn with_signal_checks<T: Send>(
     }
 }
 
-/// Runs `work` that cannot be interrupted: on a thread of its own where there is a check, on this thread where there is none. When
-/// the check ends the waiting, the thread goes on, and its result is passed to `unwanted`.
+/// Runs `work` that cannot be interrupted: on a thread of its own if there is a check, on this thread if there is none.
+/// If the check ends the wait, that thread continues, and its result is passed to `unwanted`.
 ///
 /// # Errors
-/// The check ended the waiting, or the system gives no thread.
+/// The check ended the wait, the system gives no thread, or `work` panicked on the thread.
 pub(crate) fn on_worker_thread<T: Send + 'static>(
     check: SignalCheck<'_>,
     work: impl FnOnce() -> T + Send + 'static,
@@ -86,7 +87,8 @@ pub(crate) fn on_worker_thread<T: Send + 'static>(
     }
 }
 
-/// Whether this is Python's main thread, the only one that handles signals. After a fork another thread may be the main one.
+/// Whether this is Python's main thread, the only one that handles signals. The answer is kept for each process, since
+/// after a fork another thread may be the main one.
 fn is_main(py: Python<'_>) -> PyResult<bool> {
     thread_local!(static MAIN: Cell<Option<(ProcessIdentity, bool)>> = const { Cell::new(None) });
     if let Some((_, is_main)) = MAIN.get().filter(|(origin, _)| origin.is_current()) {
@@ -99,7 +101,7 @@ fn is_main(py: Python<'_>) -> PyResult<bool> {
     Ok(main == own)
 }
 
-/// The failure of a call whose waiting a signal's handler has ended. The handler's exception is raised in its place.
+/// The failure of a call whose wait a signal's handler ended. The exception of the handler is raised instead of it.
 pub(crate) fn interrupted() -> Failure {
     Failure::new(Code::UnknownOutcome, "a signal ended the waiting: the call may or may not have happened")
 }

@@ -1,4 +1,4 @@
-//! The class `InferenceStream`: the iterator that `inference_stream` gives.
+//! The class `InferenceStream`: the iterator that `inference_stream` returns.
 
 use std::{pin::pin, sync::Arc};
 
@@ -15,7 +15,8 @@ use crate::{
     signals::{interrupted, with_signal_checks},
 };
 
-/// How many chunks a stream buffers for a slow reader: more than any answer has, so that no server waits for the reader.
+/// The most chunks that a stream buffers for a slow reader. No answer has that many, so the reader never delays
+/// the server.
 const CHUNKS_BUFFERED_MAX: usize = 1 << 24;
 
 /// The chunks of a model's answer, each a chat-completion chunk as JSON bytes. Closing or dropping the
@@ -29,12 +30,12 @@ pub(crate) struct InferenceStream {
 
 struct Chunks {
     ready: mpsc::Receiver<String>,
-    /// Absent once the answer has ended.
+    /// The outcome of the request; `None` once it was taken, at the end of the answer.
     answer: Option<OutcomeFuture>,
 }
 
 impl Chunks {
-    /// The next chunk; none at the end, and once `stop` is cancelled.
+    /// The next chunk; `None` at the end of the answer and once `stop` is cancelled.
     async fn next(&mut self, stop: &CancellationToken) -> Result<Option<String>, Failure> {
         stop.run_until_cancelled(self.wait()).await.unwrap_or(Ok(None))
     }
@@ -74,15 +75,15 @@ impl InferenceStream {
         self.origin.check().map_err(|failure| raise(py, failure))?;
         let next = with_signal_checks(py, |check| {
             let mut next = pin!(async { self.chunks.lock().await.next(&self.stop).await });
-            // When a signal ends the waiting, no chunk is lost: the next call gives it.
+            // If a signal ends the wait, no chunk is lost: the next call returns it.
             ak_host::drive_interruptible(next.as_mut(), check).unwrap_or_else(|| Err(interrupted()))
         })?;
         let chunk = next.map_err(|failure| raise(py, failure))?;
         Ok(chunk.map(|chunk| PyBytes::new(py, chunk.as_bytes())))
     }
 
-    /// Calls `take(chunk, error)` on the running loop for each chunk as it comes; `error` is an exception that ended the answer, and
-    /// both are None at its end.
+    /// Calls `take(chunk, error)` on the running loop for each chunk as it arrives. `error` is the exception that ended
+    /// the answer; both are None at its end.
     fn _pump<'py>(&self, py: Python<'py>, take: Bound<'py, PyAny>) -> PyResult<()> {
         self.origin.check().map_err(|failure| raise(py, failure))?;
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?.unbind();
@@ -105,7 +106,7 @@ impl InferenceStream {
                         ),
                     };
                     let (event_loop, take) = &*callback;
-                    // The loop may be closed by now.
+                    // An error here means that the loop is closed by now.
                     let _ = event_loop.call_method1(py, "call_soon_threadsafe", (take, event.0, event.1));
                 }));
                 if !goes_on {
@@ -115,7 +116,7 @@ impl InferenceStream {
         })
     }
 
-    /// Stops the model. No further chunk is given.
+    /// Stops the model. No further chunk is returned.
     fn close(&self) {
         self.stop.cancel();
     }

@@ -24,7 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def daemon(directory: Path, *options: str) -> Iterator[None]:
-    """``ak serve``; within, AK_URL and AK_TOKEN_FILE lead to it as its owner."""
+    """Runs ``ak serve``. Meanwhile AK_URL and AK_TOKEN_FILE name this daemon and its owner's token."""
     socket, token = directory / "ak.sock", directory / "token"
     command = [os.environ["AK_BIN"], "serve", "--socket", str(socket), "--token-file", str(token), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -42,7 +42,7 @@ def daemon(directory: Path, *options: str) -> Iterator[None]:
 
 @pytest.fixture(params=FORMS)
 def form(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The form of the kernel that ``AuthorityKernel()`` gives."""
+    """The form of the kernel that ``AuthorityKernel()`` opens."""
     if request.param == "embedded":
         yield request.param
     else:
@@ -58,7 +58,7 @@ def ak(form: str) -> Iterator[AuthorityKernel]:
 
 @pytest.fixture
 def denied() -> Callable[..., Any]:
-    """Asserts that a call is denied, and gives the denial."""
+    """Asserts that a call is denied, and returns the denial."""
     from authority_nanos import OperationDeniedError
 
     def check(call: Callable[[], Any]) -> Any:

@@ -48,7 +48,7 @@ SESSION: List[Tuple[int, Dict[str, Any]]] = [
 
 
 def play(call: Call) -> List[Tuple[int, bytes]]:
-    """Sends the requests of the session one after the other and gives the replies."""
+    """Sends the requests of the session one after the other and returns the replies."""
     return [call(operation, args) for operation, args in SESSION]
 
 

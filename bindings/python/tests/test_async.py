@@ -63,7 +63,7 @@ def test_many_calls_wait_at_once_without_the_loops_executor(form: str) -> None:
                 assert all(answer == b"at last" for answer in await waiting)
                 return time.monotonic() - started
 
-        # One after the other they would take a minute and a half, in an executor's threads 16 s.
+        # One after the other the calls would take a minute and a half, on the threads of an executor 16 s.
         assert asyncio.run(main()) < 10
 
 
@@ -80,7 +80,7 @@ def test_a_thousand_calls_wait_on_a_few_threads() -> None:
                 return silent.taken >= 1000
 
             await until(all_wait, 60)
-            # Some are the test's own.
+            # The test has threads of its own.
             own = threading.active_count()
             assert len(os.listdir("/proc/self/task")) <= 16 + own
             for call in calls:
@@ -199,7 +199,7 @@ def test_a_stream_cancelled_before_its_start_can_be_started_again(monkeypatch: p
         assert asyncio.run(main()) > 1
 
 
-# Whoever delivers a result comes back to the interpreter while that is ending.
+# The delivery thread returns to the interpreter while the interpreter is ending.
 ENDS_WHILE_DELIVERING = """
 import asyncio, os, threading, time
 from authority_nanos import AsyncAuthorityKernel

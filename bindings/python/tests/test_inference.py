@@ -30,7 +30,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield server
 
 
-# The fixture `model` comes first: where the endpoint is comes from the environment of the kernel's process.
+# The fixture `model` must run first: the kernel's process takes the endpoint from its environment.
 @pytest.fixture
 def ak(model: Any, form: str) -> Iterator[AuthorityKernel]:
     with AuthorityKernel() as kernel:
@@ -86,7 +86,7 @@ def test_tokens_are_counted(ak: AuthorityKernel) -> None:
     assert used() == 10
     list(ak.inference_stream("tiny", "count", max_tokens=3))
     assert used() == 20
-    # A server that reports no usage: the kernel counts for itself.
+    # This server reports no usage, so the kernel counts the tokens itself.
     list(ak.inference_stream("tiny-silent", "count", max_tokens=3))
     assert used() > 20
     assert ak.budget_status("tokens")["reserved"] == 0

@@ -39,7 +39,7 @@ def url(server: Any, path: str) -> str:
 
 
 def in_a_child(work: Callable[[], bool], seconds: float = 30) -> bool:
-    """Whether `work` gives True in a forked child, which must end by itself."""
+    """Whether `work` returns True in a forked child. The child must end within the time."""
     child = os.fork()
     if child == 0:
         good = False
@@ -105,7 +105,7 @@ def test_a_forked_child_cannot_use_an_inherited_kernel(ak: AuthorityKernel, echo
         for thread in threads:
             thread.join()
     assert ak.http_request("GET", url(echo, "/")) and ak.audit_verify().consistent
-    # What the children asked for was counted nowhere.
+    # No request of the children was counted.
     assert ak.budget_status("tool_calls", agent="worker")["used"] == 0
 
 
@@ -228,12 +228,13 @@ except KeyboardInterrupt:
     print("free", flush=True)
 """
 
-# Well above what is promised, on a machine that others use too; what was found wrong took ten seconds.
+# Far above the interval at which signals are handled, for a busy machine. The fault that the tests guard
+# against took ten seconds.
 HEARD_SECONDS = 2.0
 
 
 def reads(pipe: Path) -> bool:
-    """Whether a process reads from the pipe. The reader goes on afterwards."""
+    """Whether a process reads from the pipe. The reader continues afterwards."""
     try:
         os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
@@ -317,7 +318,7 @@ def test_other_threads_run_while_a_kernel_opens(tmp_path: Path) -> None:
     stop.set()
     ticking.join()
     ak.close()
-    # The interpreter was free all the time: it was held for no longer than a part of the opening.
+    # The opening released the interpreter: no thread waited for it longer than a part of the opening.
     assert len(gaps) > 3 and max(gaps) < max(0.5, took / 2), (max(gaps), took)
 
 
@@ -333,7 +334,7 @@ def test_a_session_can_be_opened_while_it_is_being_closed(tmp_path: Path) -> Non
     ak.close()
 
 
-# Another thread opens the session, the main thread waits for that, and a signal comes.
+# Another thread opens the session, the main thread waits for it, and a signal arrives.
 HANDLER_MEETS_AN_OPENING = """
 import os, signal, sys, threading, time
 from authority_nanos import AuthorityKernel, LibakError

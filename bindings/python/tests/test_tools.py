@@ -81,7 +81,7 @@ def test_list_tools_gives_manifests(ak: AuthorityKernel) -> None:
     assert {"add", "concat"} <= names
 
 
-# A native tool that gives {"result":42} whatever it is asked:
+# A native tool that returns {"result":42} for any arguments:
 # (module (memory (export "memory") 1) (data (i32.const 0) "{\"result\":42}")
 #   (func (export "ak_alloc") (param i32) (result i32) (i32.const 1024))
 #   (func (export "ak_run") (param i32 i32) (result i64) (i64.const 13)))
@@ -129,10 +129,10 @@ def test_a_tool_reaches_what_its_manifest_and_its_agents_policy_permit(ak: Autho
     assert ak.call_tool("note", args) == {"bytes": 5}
     assert (tmp_path / "notes" / "n.txt").read_text() == "hello"
 
-    # The agent may, the tool does not need it.
+    # The policy permits the agent this path, but the tool's manifest does not name it.
     with pytest.raises(ToolError, match="CAP_SCOPE"):
         ak.call_tool("note", {"path": f"{tmp_path}/elsewhere.txt", "text": "x"})
-    # The tool needs it, the agent may not.
+    # The tool's manifest names this path, but the policy does not permit it to the agent.
     ak.load_policy(text='[tools]\nallow = ["note"]')
     with pytest.raises(ToolError, match="POLICY_DENY"):
         ak.call_tool("note", args)

@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Echo(Handler):
-    """Answers with the request that it received; some paths do something else."""
+    """Responds with the request that it received; some paths behave differently."""
 
     def answer(self) -> None:
         self.server.asked.append((self.command, self.path))
@@ -51,7 +51,7 @@ class Echo(Handler):
 
 class Model(Handler):
     """Speaks the OpenAI chat-completions format. Its answer has as many words as ``max_tokens`` allows, 5 at most;
-    the name of the model says how it behaves."""
+    the name of the model selects its behaviour."""
 
     def do_POST(self) -> None:
         request = json.loads(self.body())

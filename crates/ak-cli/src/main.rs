@@ -2,7 +2,7 @@
 //!
 //! - `serve`: `ak serve`, the daemon
 //! - `replay`: `ak replay`, which re-executes a journal
-//! - `progress`: how far a journal has been re-executed, on a terminal
+//! - `progress`: shows on a terminal how far a journal has been re-executed
 //! - `error`: failures of commands, and their exit codes
 //!
 //! Imports: `{serve, replay} → {progress, error}`
@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Offer a kernel on a Unix socket.
+    /// Serve a kernel on a Unix socket.
     Serve(serve::ServeCommand),
     /// Re-execute a journal and check that every decision follows.
     Replay(replay::ReplayCommand),

@@ -5,10 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A replay that ends sooner shows no progress.
+/// Progress is shown only for a replay that takes longer than this.
 const SHOWN_AFTER: Duration = Duration::from_secs(1);
 
-/// Gives a function of the entries done and of all entries that shows the progress of a replay, where stderr is a terminal.
+/// Returns a function of the entries done and the entries in all. It shows the progress of a replay on stderr if stderr
+/// is a terminal, and does nothing otherwise.
 pub(crate) fn show_progress() -> impl FnMut(u64, u64) {
     let (started, terminal) = (Instant::now(), std::io::stderr().is_terminal());
     let mut is_shown = false;

@@ -14,7 +14,7 @@ use crate::{error::CommandError, progress::show_progress};
 /// verified, with 5 when some could not be, and with 4 when an entry is invalid.
 #[derive(Debug, Args)]
 pub(crate) struct ReplayCommand {
-    /// A state directory, or a journal stream.
+    /// A state directory, or a file with an exported journal.
     #[arg(value_name = "PATH")]
     journal: PathBuf,
     /// Run the tools again instead of taking their results from the journal.
@@ -27,7 +27,7 @@ pub(crate) struct ReplayCommand {
     /// Print every reply as JSON.
     #[arg(long)]
     replies: bool,
-    /// Write the journal to one file, which can be replayed elsewhere.
+    /// Also write the journal to one file, which can be replayed elsewhere.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }

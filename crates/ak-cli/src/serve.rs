@@ -1,4 +1,4 @@
-//! `ak serve`: offers a kernel on a Unix socket.
+//! `ak serve`: serves a kernel on a Unix socket.
 
 use std::{path::PathBuf, sync::mpsc::channel, time::Duration};
 
@@ -11,27 +11,27 @@ use clap::Args;
 
 use crate::{error::CommandError, progress::show_progress};
 
-/// Offer a kernel on a Unix socket. Exits with 6 when the kernel stopped because its journal could not be written. Started again,
-/// it continues from the journal on disk; effects that were pending end with an unknown outcome.
+/// Serve a kernel on a Unix socket. Exits with 6 when the kernel stopped because its journal could not be written. When
+/// started again, it continues from the journal on disk; effects that were pending end with an unknown outcome.
 #[derive(Debug, Args)]
 pub(crate) struct ServeCommand {
-    /// Where to listen.
+    /// The path of the socket to listen on.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// The file with the owner's token. It is created where it does not exist, readable by its owner only.
+    /// The file with the owner's token. If it does not exist, it is created, readable by its owner only.
     #[arg(long, value_name = "PATH")]
     token_file: PathBuf,
-    /// A policy to load at once.
+    /// A policy to load at the start.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Where to keep the journal. In memory by default.
+    /// The state directory, which holds the journal. Without it the log is kept in memory only.
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// The host configuration: models, secrets and network. AK_HOST_CONFIG by default.
+    /// The host configuration: models, secrets and network. By default the file that AK_HOST_CONFIG names.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How many connections without a credential may be open at a time. Each is an agent `guest/N` of its own, which may do what
-    /// the policy permits `guest/**`.
+    /// How many connections without a credential may be open at a time. Each is an agent `guest/N` of its own and may
+    /// do only what the policy permits `guest/**`.
     #[arg(long, value_name = "N", default_value_t = 0)]
     guests: u64,
 }
@@ -62,10 +62,10 @@ impl ServeCommand {
         std::thread::spawn(move || sender.send(End::SocketClosed(server.run())));
         loop {
             match ended.recv() {
-                // The kernel was closed on purpose: the socket's end is what counts.
+                // The kernel was closed on purpose, which is no failure: the result of the socket decides.
                 Ok(End::KernelStopped(failure)) if failure.code == Code::NotConfigured => {}
                 Ok(End::KernelStopped(failure)) => {
-                    // Pending requests get their failures before the process ends.
+                    // Leaves time to send pending requests their failures before the process ends.
                     std::thread::sleep(SHUTDOWN_GRACE);
                     return Err(CommandError::kernel_stopped(failure.message));
                 }
@@ -76,14 +76,14 @@ impl ServeCommand {
     }
 }
 
-/// How long the daemon goes on writing answers once its kernel has stopped.
+/// How long the daemon still sends replies after its kernel has stopped.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a daemon ends.
 enum End {
-    /// Its kernel stopped. A new process recovers it.
+    /// The kernel stopped. A new process recovers it from the journal.
     KernelStopped(Failure),
-    /// The socket is closed.
+    /// The server no longer listens on the socket.
     SocketClosed(std::io::Result<()>),
 }
 

@@ -84,19 +84,21 @@
 #define AK_ERR_BUFFER_OVERFLOW (-4410)
 
 
-// A session with a kernel.
+// A session of a C program with a kernel; requests and outcomes are JSON.
 typedef struct AkSession AkSession;
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// Opens a kernel and gives the owner's session.
+// Opens a kernel, embedded or behind a socket, and gives the owner's session, or over a socket the session of
+// the token.
 //
-// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`, or NULL for an embedded kernel in
-// memory. The environment is not consulted.
+// `options` is a JSON object with any of the strings `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`;
+// NULL opens an embedded kernel in memory. Environment variables are not read.
 //
-// Returns 0, or a code; `*session` is NULL then. `*reply` is NULL, or a JSON outcome that says why; free it with `ak_free`.
+// Returns 0 and sets `*reply` to NULL, or returns the code of the error, sets `*session` to NULL and `*reply` to the
+// outcome in JSON, which `ak_free` frees.
 //
 // # Safety
 // `options` is NULL or a NUL-terminated string; `session` and `reply` point to writable pointers, `reply` may be NULL.
@@ -104,9 +106,9 @@ int32_t ak_init(const char *options,
                 struct AkSession **session,
                 char **reply);
 
-// Opens a session for an agent, if `owner` is the owner's session.
+// Opens a session of the agent with this name, which is created if there is none. `owner` must be the owner's session.
 //
-// Returns and gives what `ak_init` does.
+// Returns a code and sets `*session` and `*reply` as `ak_init` does.
 //
 // # Safety
 // `owner` comes from `ak_init` and is not shut down; `name` is a NUL-terminated string; `session` and `reply` as for `ak_init`.
@@ -117,8 +119,9 @@ int32_t ak_agent(const struct AkSession *owner,
 
 // Makes a request and waits for its outcome.
 //
-// `op` is one of `AK_OP_…`; `args` is the JSON object that the operation takes, or NULL for `{}`. `*reply` becomes
-// `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; free it with `ak_free`. Any thread may call, also at the same time.
+// `op` is one of `AK_OP_…`; `args` is the JSON object that the operation takes, or NULL for `{}`. `*reply`
+// becomes `{"ok":true,"result":…}` or `{"ok":false,"error":…}`, which `ak_free` frees. Several threads may
+// call at the same time.
 //
 // Returns 0, or the code of the error.
 //
@@ -130,19 +133,21 @@ int32_t ak_call(const struct AkSession *session,
                 const char *args,
                 char **reply);
 
-// Frees a string that this library gave out. NULL is fine.
+// Frees a string that this library wrote to a `reply`. NULL has no effect.
 //
 // # Safety
-// `text` is NULL or was given out by this library and not freed before.
+// `text` is NULL, or this library wrote it to a `reply` and it was not freed before.
 void ak_free(char *text);
 
-// The name of a code, such as `POLICY_DENY`; `OK` for 0 and `UNKNOWN` for a number that is no code. Never freed.
+// Returns the name of a code, such as `POLICY_DENY`; `OK` for 0 and `UNKNOWN` for a number that is no code. It must
+// not be freed.
 const char *ak_strerror(int32_t code);
 
-// Ends a session; an owner's session ends its embedded kernel. NULL is fine.
+// Ends a session and frees it. Ending the owner's session of an embedded kernel also ends the kernel. NULL has
+// no effect.
 //
 // # Safety
-// `session` is NULL or comes from `ak_init` or `ak_agent`, was not shut down before, and no call on it is under way.
+// `session` is NULL or comes from `ak_init` or `ak_agent`, was not shut down before, and no call on it is running.
 void ak_shutdown(struct AkSession *session);
 
 #ifdef __cplusplus

@@ -12,12 +12,14 @@ use ak_host::ak_kernel::{Code, Failure, outcome_to_value};
 
 use crate::session::{AkSession, code_name};
 
-/// Opens a kernel and gives the owner's session.
+/// Opens a kernel, embedded or behind a socket, and gives the owner's session, or over a socket the session of
+/// the token.
 ///
-/// `options` is a JSON object with any of `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`, or NULL for an embedded kernel in
-/// memory. The environment is not consulted.
+/// `options` is a JSON object with any of the strings `url`, `state_dir`, `policy`, `token_file`, `ca`, `host_config`;
+/// NULL opens an embedded kernel in memory. Environment variables are not read.
 ///
-/// Returns 0, or a code; `*session` is NULL then. `*reply` is NULL, or a JSON outcome that says why; free it with `ak_free`.
+/// Returns 0 and sets `*reply` to NULL, or returns the code of the error, sets `*session` to NULL and `*reply` to the
+/// outcome in JSON, which `ak_free` frees.
 ///
 /// # Safety
 /// `options` is NULL or a NUL-terminated string; `session` and `reply` point to writable pointers, `reply` may be NULL.
@@ -30,16 +32,16 @@ pub unsafe extern "C" fn ak_init(
     if session.is_null() {
         return Code::InvalidArgument.number();
     }
-    // SAFETY: the caller vouches for a NUL-terminated string that stays put during the call.
+    // SAFETY: the caller vouches for a NUL-terminated string that is neither changed nor freed during the call.
     let options = unsafe { read_text(options) };
     let opened = catch_panics(|| AkSession::open(options?.unwrap_or("{}")));
     // SAFETY: both point to writable pointers, `session` was checked, `reply` is checked inside.
     unsafe { write_session(opened, session, reply) }
 }
 
-/// Opens a session for an agent, if `owner` is the owner's session.
+/// Opens a session of the agent with this name, which is created if there is none. `owner` must be the owner's session.
 ///
-/// Returns and gives what `ak_init` does.
+/// Returns a code and sets `*session` and `*reply` as `ak_init` does.
 ///
 /// # Safety
 /// `owner` comes from `ak_init` and is not shut down; `name` is a NUL-terminated string; `session` and `reply` as for `ak_init`.
@@ -55,7 +57,7 @@ pub unsafe extern "C" fn ak_agent(
     }
     // SAFETY: not NULL; the caller vouches that it is a live session.
     let owner = unsafe { &*owner };
-    // SAFETY: the caller vouches for a NUL-terminated string that stays put during the call.
+    // SAFETY: the caller vouches for a NUL-terminated string that is neither changed nor freed during the call.
     let name = unsafe { read_text(name) };
     let opened = catch_panics(|| owner.agent(name?.unwrap_or_default()));
     // SAFETY: as in `ak_init`.
@@ -64,8 +66,9 @@ pub unsafe extern "C" fn ak_agent(
 
 /// Makes a request and waits for its outcome.
 ///
-/// `op` is one of `AK_OP_…`; `args` is the JSON object that the operation takes, or NULL for `{}`. `*reply` becomes
-/// `{"ok":true,"result":…}` or `{"ok":false,"error":…}`; free it with `ak_free`. Any thread may call, also at the same time.
+/// `op` is one of `AK_OP_…`; `args` is the JSON object that the operation takes, or NULL for `{}`. `*reply`
+/// becomes `{"ok":true,"result":…}` or `{"ok":false,"error":…}`, which `ak_free` frees. Several threads may
+/// call at the same time.
 ///
 /// Returns 0, or the code of the error.
 ///
@@ -84,7 +87,7 @@ pub unsafe extern "C" fn ak_call(
     }
     // SAFETY: not NULL; the caller vouches that it is a live session.
     let session = unsafe { &*session };
-    // SAFETY: the caller vouches for a NUL-terminated string that stays put during the call.
+    // SAFETY: the caller vouches for a NUL-terminated string that is neither changed nor freed during the call.
     let args = unsafe { read_text(args) };
     let outcome = catch_panics(|| session.call(op, args?.unwrap_or("{}")));
     let code = outcome.as_ref().map_or_else(|failure| failure.code.number(), |_| 0);
@@ -93,10 +96,10 @@ pub unsafe extern "C" fn ak_call(
     code
 }
 
-/// Frees a string that this library gave out. NULL is fine.
+/// Frees a string that this library wrote to a `reply`. NULL has no effect.
 ///
 /// # Safety
-/// `text` is NULL or was given out by this library and not freed before.
+/// `text` is NULL, or this library wrote it to a `reply` and it was not freed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ak_free(text: *mut c_char) {
     if !text.is_null() {
@@ -105,22 +108,24 @@ pub unsafe extern "C" fn ak_free(text: *mut c_char) {
     }
 }
 
-/// The name of a code, such as `POLICY_DENY`; `OK` for 0 and `UNKNOWN` for a number that is no code. Never freed.
+/// Returns the name of a code, such as `POLICY_DENY`; `OK` for 0 and `UNKNOWN` for a number that is no code. It must
+/// not be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn ak_strerror(code: i32) -> *const c_char {
     code_name(code).as_ptr()
 }
 
-/// Ends a session; an owner's session ends its embedded kernel. NULL is fine.
+/// Ends a session and frees it. Ending the owner's session of an embedded kernel also ends the kernel. NULL has
+/// no effect.
 ///
 /// # Safety
-/// `session` is NULL or comes from `ak_init` or `ak_agent`, was not shut down before, and no call on it is under way.
+/// `session` is NULL or comes from `ak_init` or `ak_agent`, was not shut down before, and no call on it is running.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ak_shutdown(session: *mut AkSession) {
     if !session.is_null() {
         // SAFETY: it was made by `Box::into_raw` in `write_session`, and the caller vouches that it is freed once.
         let session = unsafe { Box::from_raw(session) };
-        // A panic while closing cannot be reported; the session is gone either way.
+        // A panic while closing cannot be reported: the session is freed in either case.
         let _ = catch_unwind(AssertUnwindSafe(|| session.close()));
     }
 }
@@ -132,7 +137,7 @@ fn catch_panics<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failu
     })
 }
 
-/// Reads an argument that is text; none where it is NULL.
+/// Reads a text argument; `None` if the pointer is NULL.
 ///
 /// # Safety
 /// `pointer` is NULL or points to a NUL-terminated string that is not written to while the result lives.
@@ -140,12 +145,12 @@ unsafe fn read_text<'a>(pointer: *const c_char) -> Result<Option<&'a str>, Failu
     if pointer.is_null() {
         return Ok(None);
     }
-    // SAFETY: the caller's promise is exactly what `CStr::from_ptr` asks for.
+    // SAFETY: the caller vouches for exactly what `CStr::from_ptr` requires.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map(Some).map_err(|_| Failure::new(Code::JsonInvalid, "the text is not UTF-8"))
 }
 
-/// Gives a text to C, which frees it with [`ak_free`].
+/// Writes a copy of a text to `*reply`, unless `reply` is NULL. The caller frees it with [`ak_free`].
 ///
 /// # Safety
 /// `reply` is NULL or points to a writable pointer.
@@ -158,10 +163,11 @@ unsafe fn write_text(text: &str, reply: *mut *mut c_char) {
     }
 }
 
-/// Gives a session to C, or the reason why there is none. Returns 0 or the code of the failure.
+/// Writes a session to `*session` and NULL to `*reply`, or NULL to `*session` and the failure to `*reply`. Returns 0 or
+/// the code of the failure.
 ///
 /// # Safety
-/// `session` points to a writable pointer; `reply` is NULL or does.
+/// `session` points to a writable pointer; `reply` is NULL or points to one.
 unsafe fn write_session(
     opened: Result<AkSession, Failure>,
     session: *mut *mut AkSession,

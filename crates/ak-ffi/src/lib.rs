@@ -1,10 +1,11 @@
 //! libak: the C interface of the Authority Kernel.
 //!
-//! JSON in, JSON out: [`ak_call`] takes the `args` of the wire form and gives the whole outcome, exactly as the daemon's socket
-//! carries them. `include/libak.h` is generated from `c_api` and from the kernel's tables of operations and codes.
+//! Requests and outcomes are JSON: [`ak_call`] takes the `args` of a request and returns its outcome in the
+//! form that the daemon's socket carries. `include/libak.h` is generated from `c_api` and from the kernel's
+//! tables of operations and codes.
 //!
-//! - `c_api`: the functions that C calls: they check pointers, and turn panics into failures
-//! - `session`: the safe half: a session with requests and outcomes in JSON
+//! - `c_api`: the functions that C calls; they check pointers and turn panics into failures
+//! - `session`: a session with requests and outcomes in JSON, in safe code
 //!
 //! Imports: `c_api → session`
 

@@ -12,7 +12,7 @@ use ak_host::{
     ak_kernel::{Code, Failure, Operation, Outcome, Request},
 };
 
-/// A session with a kernel.
+/// A session of a C program with a kernel; requests and outcomes are JSON.
 pub struct AkSession {
     connection: Connection,
 }
@@ -52,7 +52,7 @@ fn parse(text: &str) -> Result<Value, Failure> {
         .map_err(|error| Failure::new(Code::JsonInvalid, format!("the text is not JSON: {error}")))
 }
 
-/// The name of a code as a C string that is never freed.
+/// The name of a code, as a C string that lives as long as the process.
 pub(crate) fn code_name(code: i32) -> &'static CStr {
     static NAMES: OnceLock<BTreeMap<i32, CString>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {

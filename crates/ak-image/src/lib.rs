@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 //! The Authority Kernel on bare metal: an x86-64 image that boots by PVH and re-executes the journal it is given.
 //!
-//! The image itself is the binary of this crate (`boot/`, feature `boot`): entry, page tables, faults, heap, serial console, exit. What
-//! can be said without touching a machine is here, where the host's tests reach it:
+//! The image itself is the binary of this crate (`boot/`, feature `boot`): entry, page tables, faults, heap, serial
+//! console, exit. This library holds the code that does not touch the machine, so that it can be tested on a host:
 //!
 //! - [`Boot`] reads the loader's information: which module was passed, where the heap can be.
-//! - [`run`] is all that the image does once it stands: journal in, text out.
+//! - [`run`] re-executes a journal and prints the result. The image calls it once its memory is set up.
 //!
 //! ```
 //! use ak_image::{ExitCode, run};

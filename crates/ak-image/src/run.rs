@@ -3,20 +3,20 @@ use core::fmt::{self, Write};
 use ak_kernel::ak_json::object;
 use ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, export, outcome_to_value};
 
-/// How the image ends; the number is what it writes to QEMU's debug exit device, which ends with `number << 1 | 1`.
+/// How the image ends: the number that it writes to QEMU's debug exit device. QEMU then exits with `number << 1 | 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// No entry of the journal is wrong: QEMU ends with 33.
+    /// No entry of the journal is invalid. QEMU exits with 33.
     Success = 0x10,
-    /// The journal is wrong, or there is none: 35.
+    /// The journal is invalid, empty or missing, or the start information cannot be used. QEMU exits with 35.
     Failure = 0x11,
-    /// The image itself failed: 37.
+    /// The image itself failed: a fault of the processor or a panic. QEMU exits with 37.
     Fault = 0x12,
 }
 
-/// Re-executes a journal, tools included, and prints one line of JSON for each reply and one for the end: the same lines as
-/// `ak replay --replies --rerun-tools` on a host.
+/// Re-executes a journal, tools included, and prints one line of JSON for each reply and a last one with the summary:
+/// the same lines as `ak replay --replies --rerun-tools` on a host.
 pub fn run(journal: &[u8], out: &mut dyn Write) -> ExitCode {
     let outcome = replay(journal, out);
     let line = match &outcome {

@@ -11,9 +11,9 @@
 
 use core::ops::Range;
 
-/// Below this stand the loader's own tables and old devices.
+/// The lowest address that the heap may use. Below it are the loader's tables and legacy devices.
 pub const MEMORY_START: u64 = 1 << 20;
-/// What the page tables show ends here.
+/// The end of the memory that the page tables map one to one.
 pub const MEMORY_END: u64 = 4 << 30;
 
 const MAGIC: u32 = 0x336e_c578;
@@ -23,34 +23,35 @@ const REGION_BYTES: u64 = 24;
 const REGIONS_MAX: u64 = 1024;
 const RAM: u32 = 1;
 
-/// What the image needs to know of the machine it finds itself on.
+/// The part of the loader's start information that the image uses: the boot module and the range of the heap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
-    /// Where the first boot module lies, if one was passed.
+    /// The physical addresses of the first boot module; `None` if no module was passed.
     pub module: Option<Range<u64>>,
-    /// The largest range of RAM that neither image nor module occupies.
+    /// The largest range of RAM between [`MEMORY_START`] and [`MEMORY_END`] that neither image nor module occupies.
     pub heap: Range<u64>,
 }
 
-/// The loader's information makes no sense.
+/// Why the loader's start information cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BootError {
-    /// The magic number is another one.
+    /// The magic number is not that of PVH.
     #[error("no PVH start information")]
     Magic,
-    /// Made before the memory map was part of it.
+    /// The information is of version 0, which has no memory map.
     #[error("start information of version 0 has no memory map")]
     Version,
-    /// A table lies where there is no memory, or is absurdly long.
+    /// A table or the module lies outside memory, or the memory map has more than 1,024 entries.
     #[error("{0} lies outside memory")]
     OutsideMemory(&'static str),
-    /// Image and module leave nothing.
+    /// Image and module leave no RAM for the heap.
     #[error("no memory is left for the heap")]
     NoHeap,
 }
 
 impl Boot {
-    /// Reads the information at `address`. `memory` gives bytes of physical memory; `image` is where this program lies.
+    /// Reads the start information at `address`. `memory` gives the bytes at a physical address, or `None` if they
+    /// cannot be read; `image` is the range that this program occupies.
     ///
     /// # Errors
     ///
@@ -92,7 +93,7 @@ impl Boot {
     }
 }
 
-/// Little-endian fields by offset. A field outside the table is 0; every table is as long as its fields need.
+/// A table of little-endian fields. Every table is as long as its fields require; a field past the end would read as 0.
 struct Table<'a>(&'a [u8]);
 
 impl Table<'_> {
@@ -106,7 +107,7 @@ impl Table<'_> {
         bytes.copied().map_or(0, u64::from_le_bytes)
     }
 
-    /// RAM that the image may use, region by region.
+    /// The regions of RAM, each cut to the range from [`MEMORY_START`] to [`MEMORY_END`].
     fn regions(&self) -> impl Iterator<Item = Range<u64>> {
         let entries = self.0.chunks_exact(REGION_BYTES as usize).map(Table);
         entries.filter(|entry| entry.u32(16) == RAM).map(|entry| {
@@ -116,7 +117,8 @@ impl Table<'_> {
     }
 }
 
-/// The largest part of `region` that none of `occupied` touches. A gap starts where the region does or where something ends.
+/// The largest part of `region` that none of `occupied` overlaps. Each gap starts at the start of the region or at the
+/// end of an occupied range.
 fn largest_gap(region: Range<u64>, occupied: &[Range<u64>]) -> Option<Range<u64>> {
     let starts = core::iter::once(region.start).chain(occupied.iter().map(|range| range.end));
     let gaps = starts.filter(|start| region.contains(start)).filter_map(|start| {
@@ -142,7 +144,7 @@ mod tests {
     const MAP: u64 = 0x3000;
     const IMAGE: Range<u64> = (1 << 20)..(2 << 20);
 
-    /// What a loader leaves in memory, put together by hand.
+    /// The tables that a loader leaves in memory, built by hand.
     struct Loader {
         info: [u8; 56],
         modules: [u8; 32],

@@ -21,7 +21,7 @@ fn main() -> Result<(), Failure> {
         files: Default::default(),
     }))?;
 
-    // What an agent gets: it can use what the policy permits, and change nothing about it.
+    // The session to pass to an agent: it can do what the policy permits, and cannot change the policy.
     let agent = owner.agent("worker")?;
     let content = Content::Json(object! { "value": 0 });
     let Reply::Handle(handle) = agent.call(Request::Heap(HeapRequest::Alloc {

@@ -11,7 +11,7 @@ static void fail(const char *what) {
     exit(1);
 }
 
-// The schema lets nothing in but `{"directory":"…"}` without characters that JSON escapes.
+// The schema admits only `{"directory":"…"}` without characters that JSON escapes.
 static char *directory_of(char *input) {
     char *from = strstr(input, ":\"");
     char *to = from ? strchr(from + 2, '"') : NULL;

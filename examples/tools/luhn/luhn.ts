@@ -3,12 +3,12 @@
 const TRUE = memory.data<u8>([0x7b, 0x22, 0x76, 0x61, 0x6c, 0x69, 0x64, 0x22, 0x3a, 0x74, 0x72, 0x75, 0x65, 0x7d]); // {"valid":true}
 const FALSE = memory.data<u8>([0x7b, 0x22, 0x76, 0x61, 0x6c, 0x69, 0x64, 0x22, 0x3a, 0x66, 0x61, 0x6c, 0x73, 0x65, 0x7d]); // {"valid":false}
 
-/** Room for the input, which the host fills in. */
+/** Allocates memory for the input, which the host writes there. */
 export function ak_alloc(length: i32): usize {
   return heap.alloc(length);
 }
 
-/** The schema lets nothing in but `{"number":"…"}` with digits and spaces, so the digits of the text are the number's. */
+/** The schema admits only `{"number":"…"}` with digits and spaces, so all digits in the text belong to the number. */
 export function ak_run(text: usize, length: i32): u64 {
   let sum = 0;
   let place = 0;

@@ -15,7 +15,7 @@ fn refuse(message: []const u8) noreturn {
     fail(message.ptr, message.len);
 }
 
-/// Room for the input, which the host fills in.
+/// Allocates memory for the input, which the host writes there.
 export fn ak_alloc(len: usize) [*]u8 {
     const bytes = allocator.alloc(u8, len) catch refuse("no memory");
     return bytes.ptr;

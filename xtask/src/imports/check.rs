@@ -1,4 +1,4 @@
-//! What is wrong with the imports of one crate.
+//! Finds the faults in the imports of one crate.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,13 @@ use super::{
 };
 use crate::source::Crate;
 
-/// A crate with no folder and at most so many modules may do without directions.
+/// A crate with no folder and at most this many modules need not state directions.
 const UNDIRECTED_MODULES_MAX: usize = 5;
 
-/// So many files of one folder may import each other in a circle.
+/// At most this many files of one folder may import each other in a circle.
 const CYCLE_FILES_MAX: usize = 3;
 
-/// Everything that is wrong, a line or a paragraph for each finding.
+/// All findings, each a line or a paragraph.
 pub(super) fn check(source: &Crate) -> Vec<String> {
     let imports = imports(source);
     let mut findings = against_directions(source, &imports);
@@ -54,7 +54,7 @@ fn against_directions(source: &Crate, imports: &[Import]) -> Vec<String> {
         let Some(importer) = import.importer.first() else { continue };
         let passed = import.facades.iter().chain([&import.imported]).filter_map(|module| module.first());
         let wrong = passed.filter(|module| *module != importer && !directions.allows(importer, module));
-        // The facade comes first: it is what the line names.
+        // Facades come first, since the line names them.
         if let Some(module) = wrong.take(1).next() {
             let (place, file) = (place(source, import), file(source, &import.imported).display());
             findings.push(format!(
@@ -131,7 +131,7 @@ fn file_cycles(source: &Crate, imports: &[Import]) -> Vec<String> {
     findings
 }
 
-/// The folder that a file lies in; a folder's own file lies in it.
+/// The folder that contains a file. A folder's own file counts as inside the folder.
 fn folder_of<'s>(source: &'s Crate, file: &Path) -> &'s [String] {
     let modules = source.modules.iter().filter(|(_, module)| module.file == file);
     let Some((own, _)) = modules.min_by_key(|(path, _)| path.len()) else { return &[] };
@@ -146,7 +146,7 @@ fn listed<'i>(source: &Crate, imports: impl Iterator<Item = &'i Import>) -> Stri
     imports.map(line).collect()
 }
 
-/// Where an import stands: file and line.
+/// The file and line of an import.
 fn place(source: &Crate, import: &Import) -> String {
     format!("{}:{}", file(source, &import.importer).display(), import.line)
 }
@@ -159,7 +159,7 @@ fn file<'s>(source: &'s Crate, module: &[String]) -> &'s Path {
 mod tests {
     use super::*;
 
-    /// What is wrong with a crate of these files; the first is its root.
+    /// The findings on a crate of these files; the first is the root file.
     fn findings(files: &[(&str, &str)]) -> Vec<String> {
         let read = |path: &Path| {
             let text = files.iter().find(|(name, _)| Path::new(name) == path);

@@ -4,23 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
 
-/// What a line with directions begins with, in the `//!` comment of a root file.
+/// The beginning of a line with directions in the `//!` comment of a root file.
 const PREFIX: &str = "Imports:";
 const ARROW: char = '→';
 
-/// What all lines of a crate say together.
+/// The directions of all lines of a crate.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Directions {
-    /// Every name that a line holds.
+    /// Every module name in the lines.
     pub(super) names: BTreeSet<String>,
-    /// Each arrow, from the module that imports.
+    /// The arrows: for each importing module, the modules that it may import.
     arrows: BTreeMap<String, BTreeSet<String>>,
-    /// Pairs that some line calls peers.
+    /// The pairs of modules that stand together in the braces of some line.
     peers: BTreeSet<(String, String)>,
 }
 
 impl Directions {
-    /// Reads the lines of a crate's documentation; none where no line states directions.
+    /// Reads the lines of a crate's documentation; `None` if no line states directions.
     ///
     /// # Errors
     /// A line is not of the form ``Imports: `a → b → {c, d}` ``.
@@ -53,12 +53,12 @@ impl Directions {
         Some(())
     }
 
-    /// Whether a module may import another, by arrows that follow each other.
+    /// Whether a module may import another: one or more arrows lead from it to the other.
     pub(super) fn allows(&self, importer: &str, imported: &str) -> bool {
         self.graph().reaches(&importer, &imported)
     }
 
-    /// What the lines say that cannot be meant: modules that may import themselves, peers that may import each other.
+    /// The contradictions in the lines: modules that may import themselves, and peers that may import each other.
     pub(super) fn contradictions(&self) -> Vec<String> {
         let graph = self.graph();
         let cycles = graph.cycles().into_iter().map(|cycle| {

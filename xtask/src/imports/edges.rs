@@ -1,21 +1,22 @@
-//! Which file of a crate imports which.
+//! Finds which modules of a crate import which.
 
 use std::collections::BTreeMap;
 
 use crate::source::{Crate, CrateModule, ModulePath, UseItem, UseVisibility};
 
-/// One import: the module that states it, on which line, and what it leads to.
+/// One import: the importing module, the line, and the imported module.
 #[derive(Clone, Debug)]
 pub(super) struct Import {
     pub(super) importer: ModulePath,
     pub(super) line: usize,
-    /// The module that defines what is imported.
+    /// The module that defines the imported item.
     pub(super) imported: ModulePath,
-    /// Modules that the import passes through because they re-export.
+    /// The modules through whose re-exports the import leads.
     pub(super) facades: Vec<ModulePath>,
 }
 
-/// The imports of a crate, at most one for each pair of modules; those of its root file, which is a map, are left out.
+/// The imports of a crate, at most one for each pair of modules and facades between them. Imports of the root file are
+/// left out: it is a map of the crate.
 pub(super) fn imports(source: &Crate) -> Vec<Import> {
     let mut found: BTreeMap<(ModulePath, ModulePath, Vec<ModulePath>), Import> = BTreeMap::new();
     for (importer, module) in source.modules.iter().filter(|(_, module)| module.file != source.root_file) {
@@ -40,8 +41,8 @@ pub(super) fn imports(source: &Crate) -> Vec<Import> {
     found.into_values().collect()
 }
 
-/// Whether a `use` item of a folder's own file merely shows what the folder holds: it re-exports from below, and the file itself
-/// does not use the name.
+/// Whether a `use` item of a folder's own file only re-exports an item from below, without the file itself using the
+/// name. Such an item is no import.
 fn is_map_entry(source: &Crate, importer: &[String], module: &CrateModule, item: &UseItem) -> bool {
     let uses_it = item.name.as_ref().is_some_and(|name| module.identifiers.contains(name));
     item.visibility != UseVisibility::Private

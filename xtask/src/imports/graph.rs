@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A directed graph. Its nodes are those that have edges.
+/// A directed graph. It has only nodes with edges.
 #[derive(Debug)]
 pub(super) struct Graph<N> {
     edges: BTreeMap<N, BTreeSet<N>>,
@@ -19,7 +19,7 @@ impl<N: Ord + Clone> Graph<N> {
         self.edges.entry(from).or_default().insert(to);
     }
 
-    /// Whether one edge or more lead from a node to another.
+    /// Whether a path of one or more edges leads from a node to another.
     pub(super) fn reaches(&self, from: &N, to: &N) -> bool {
         self.path(from, to).is_some()
     }
@@ -41,7 +41,7 @@ impl<N: Ord + Clone> Graph<N> {
         found
     }
 
-    /// The nodes of a shortest way from a node to another, both included.
+    /// The nodes of a shortest path from a node to another, both included.
     pub(super) fn path(&self, from: &N, to: &N) -> Option<Vec<N>> {
         let mut came_from: BTreeMap<&N, &N> = BTreeMap::new();
         let mut queue = VecDeque::from([from]);

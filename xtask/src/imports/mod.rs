@@ -1,15 +1,15 @@
 //! The stage `imports`: no crate imports against the directions that its root file states.
 //!
 //! A root file states directions on lines of its `//!` comment: ``Imports: `a → b → {c, d} → e` ``. An arrow means "may import" and
-//! is transitive; `{c, d}` are peers that do not import each other. What is checked, without exceptions:
+//! is transitive; `{c, d}` are peers that do not import each other. The stage checks, without exceptions:
 //!
 //! - each top-level module is named by some line, and each name is a module
 //! - no import goes against the directions
 //! - no folders import each other in a circle, and inside one folder no more than three files do
-//! - nothing imports what the root file defines, which is a map and holds only re-exports
+//! - nothing imports an item of the root file, which is a map of the crate and contains only re-exports
 //!
 //! A name that a module re-exports counts as an import of the file that defines it, so no re-export hides a direction.
-//! Code for tests is not looked at.
+//! Code for tests is not checked.
 
 mod check;
 mod directions;

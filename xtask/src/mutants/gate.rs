@@ -1,8 +1,8 @@
-//! Every charge and every check on the one way through the gate.
+//! The table of mutants: every charge and every check on the way of a request through the gate.
 
 use super::instrument::{Mutant, mutant, nth};
 
-/// File, exact text, what stands in its place, and what that removes.
+/// For each mutant: the file, the exact source text, its replacement, and the property that this removes.
 #[rustfmt::skip]
 pub(super) const MUTANTS: &[Mutant] = &[
     // The gate itself.
@@ -43,13 +43,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("authz/gate.rs", "deny(Decision::DefaultDeny, Code::PolicyDeny)", "(decided(Decision::Permit), Ok(Passed { root: None, grants: Vec::new(), cover: Cover::default() }))", "what no rule permits is denied"),
     mutant("authz/gate.rs", "deny(Decision::DefaultDeny, Code::CapExpired)", "(decided(Decision::Permit), Ok(Passed { root: None, grants: Vec::new(), cover: Cover::default() }))", "grants of the policy expire"),
     mutant("authz/gate.rs", "amounts.iter().copied().chain([(Dimension::Compute, 1)]).collect()", "amounts.to_vec()", "a request costs a capability compute"),
-    // Arguments as they go out.
+    // Arguments as they are sent.
     mutant("operations/http.rs", "name.is_empty() || !name.bytes().all(is_token_byte)", "false", "names of headers are tokens"),
     mutant("operations/http.rs", "value.bytes().any(|byte| matches!(byte, 0 | b'\\r' | b'\\n'))", "false", "values of headers are one line"),
     mutant("operations/http.rs", "headers.get(&dashed).is_some() || headers.get(&lower).is_some()", "false", "a header stands there once"),
     mutant("operations/http.rs", "dashed != lower", "false", "an underscore in a header's name is judged as a dash"),
     mutant("operations/infer.rs", "judged.unwrap_or_else(|_| self.request.clone())", "self.request.clone()", "a model's limits are judged as they go out"),
-    // What effects cost.
+    // The costs of effects.
     mutant("operations/mod.rs", "self.operations() > BATCH_OPS_MAX as u64", "false", "batches are bounded"),
     nth("operations/tools.rs", ("Amounts::from([(Dimension::ToolCalls, 1)])", 0, 2), "Amounts::new()", "a tool's call of a tool costs"),
     mutant("operations/tools.rs", "Amounts::from([(Dimension::ToolCalls, 1), (Dimension::Cpu, fuel)])", "Amounts::new()", "calls cost"),
@@ -71,7 +71,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("operations/mod.rs", "caller.tools.clone()", "Vec::new()", "a tool has the needs of those that called it"),
     mutant("operations/tools.rs", "fuel.unwrap_or(caller.fuel_left)", "u64::MAX / 4", "tools have fuel"),
     nth("kernel/mod.rs", ("self.agents.settle(reservation, &[], self.clock.elapsed)", 0, 2), "self.agents.release(reservation)", "what is answered at once is settled"),
-    // How effects end.
+    // The ends of effects.
     nth("operations/http.rs", ("pending.reservation.join(reservation);", 0, 2), "drop(reservation);", "what a connection sets aside is settled"),
     nth("operations/http.rs", ("pending.reservation.join(reservation);", 1, 2), "drop(reservation);", "what a hop sets aside is settled"),
     mutant("operations/http.rs", "sent.push(size);", "", "what a hop sends is settled"),
@@ -90,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     nth("kernel/effects.rs", ("pending.aborted = Some(failure.clone());", 0, 2), "", "what was stopped stays stopped"),
     mutant("kernel/effects.rs", "self.charge_newest(account, 0, false);", "", "steps count for the rates"),
     mutant("kernel/effects.rs", "self.charge_newest(caller.account, 0, false);", "", "outcomes count for the rates"),
-    // Requests that come to more than one path.
+    // Requests on more than one path.
     mutant("operations/file.rs", "Self::Read { path: old.clone(), bytes_max: 0 }", "Self::Delete { path: old.clone() }", "a rename reads the old path"),
     mutant("operations/file.rs", "Self::Delete { path: old.clone() }", "Self::Read { path: old.clone(), bytes_max: 0 }", "a rename deletes the old path"),
     mutant("operations/file.rs", "self.clone()", "Self::Delete { path: old.clone() }", "a rename writes the new path"),

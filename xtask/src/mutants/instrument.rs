@@ -1,25 +1,25 @@
-//! Puts mutants into source files: each text stands there beside its replacement, and a number chooses one.
+//! Puts mutants into source files: each source text beside its replacement, with a number that selects one of the two.
 
 use std::{collections::BTreeMap, fs};
 
 use crate::run::{Result, root};
 
-/// One check or charge, and what stands in its place.
+/// One check or charge in the source, and its replacement.
 pub(super) struct Mutant {
     /// The file below [`SOURCES`].
     pub(super) file: &'static str,
-    /// Its exact text: a statement with its semicolon or block, or an expression.
+    /// The exact source text: a statement with its semicolon or block, or an expression.
     source: &'static str,
     /// Which occurrence of the text, from 0.
     which: usize,
-    /// How often the text stands in the file.
+    /// How often the text occurs in the file.
     occurrences: usize,
     replacement: &'static str,
-    /// The property that is taken away.
+    /// The property that the replacement removes.
     pub(super) removes: &'static str,
 }
 
-/// A mutant whose text stands in the file once.
+/// A mutant whose text occurs once in the file.
 pub(super) const fn mutant(
     file: &'static str,
     source: &'static str,
@@ -29,7 +29,7 @@ pub(super) const fn mutant(
     Mutant { file, source, which: 0, occurrences: 1, replacement, removes }
 }
 
-/// A mutant whose text stands in the file several times: the text, which occurrence from 0, and how many there are.
+/// A mutant whose text occurs several times in the file: the text, which occurrence (from 0), and how many there are.
 pub(super) const fn nth(
     file: &'static str,
     (source, which, occurrences): (&'static str, usize, usize),
@@ -42,10 +42,10 @@ pub(super) const fn nth(
 /// The folder that all mutants are in.
 pub(super) const SOURCES: &str = "crates/ak-kernel/src";
 
-/// Every file that has a mutant, by its path in the repository, with all of its mutants.
+/// The text of every file that has mutants, with all of them put in, by its path in the repository.
 ///
 /// # Errors
-/// Names each mutant whose text does not stand in its file as often as expected, or overlaps that of another.
+/// Names each mutant whose text does not occur in its file as often as expected, or overlaps the text of another.
 pub(super) fn instrumented(table: &[Mutant]) -> Result<BTreeMap<String, String>> {
     let mut by_file: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
     for (number, mutant) in table.iter().enumerate() {
@@ -65,7 +65,7 @@ pub(super) fn instrumented(table: &[Mutant]) -> Result<BTreeMap<String, String>>
     if errors.is_empty() { Ok(files) } else { Err(errors.join("\n")) }
 }
 
-/// The text of a file with these mutants, each behind its number.
+/// The text of a file with these mutants, each guarded by its number.
 fn with_mutants(text: &str, mutants: &[(usize, &Mutant)]) -> std::result::Result<String, Vec<String>> {
     let (mut places, mut errors) = (BTreeMap::new(), Vec::new());
     for (number, mutant) in mutants {
@@ -93,7 +93,7 @@ fn with_mutants(text: &str, mutants: &[(usize, &Mutant)]) -> std::result::Result
     if errors.is_empty() { Ok(out) } else { Err(errors) }
 }
 
-/// Where a mutant's text begins.
+/// The byte offset at which a mutant's text begins.
 fn place(text: &str, Mutant { source, which, occurrences, .. }: &Mutant) -> Result<usize> {
     let found: Vec<usize> = text.match_indices(source).map(|(at, _)| at).collect();
     match found.get(*which) {

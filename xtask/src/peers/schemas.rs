@@ -1,7 +1,8 @@
-//! `cargo xtask peers schemas`: which calls public MCP servers accept, against what the schemas of their tools accept.
+//! `cargo xtask peers schemas`: compares which calls public MCP servers accept with which the schemas of their
+//! tools accept.
 //!
-//! The servers come from npm and PyPI, into `target/peers`. A script starts them, makes calls and asks; the test compares.
-//! Then the same for patterns, which Node is asked about.
+//! The servers come from npm and PyPI and are installed into `target/peers`. A script starts them and records which
+//! calls they accept; the test compares. Then the same is done for patterns, with Node as the peer.
 
 use std::fs::{self, File};
 
@@ -10,7 +11,7 @@ use crate::run::{Result, cargo, command, root, run, target_dir};
 const NPM: [&str; 4] = ["filesystem", "everything", "memory", "sequential-thinking"];
 const PYPI: [&str; 4] = ["jsonschema", "mcp-server-fetch", "mcp-server-git", "mcp-server-time"];
 
-/// Asks every server, and Node, and runs the tests that compare.
+/// Runs every server and Node, and then the tests that compare.
 pub(crate) fn schemas() -> Result {
     let dir = target_dir().join("peers/mcp");
     fs::create_dir_all(&dir).map_err(|error| format!("cannot write {}: {error}", dir.display()))?;
@@ -28,7 +29,7 @@ pub(crate) fn schemas() -> Result {
         run(command(python.join("pip")).args(["install", "--quiet"]).args(PYPI))?;
     }
     let scratch = dir.join("scratch");
-    // What an earlier run left there.
+    // Removes the files of an earlier run, if there are any.
     let _ = fs::remove_dir_all(&scratch);
     let rows = dir.join("rows.json");
     let file = File::create(&rows).map_err(|error| format!("cannot write {}: {error}", rows.display()))?;

@@ -1,4 +1,5 @@
-//! The Rust sources of a crate, parsed: its modules, what each defines, and what each names of the others.
+//! The parsed Rust sources of a crate: its modules, the items that each defines, and the items of others that
+//! each names.
 
 mod modules;
 mod resolve;

@@ -1,4 +1,4 @@
-//! The module tree of a crate, read from its root file on.
+//! The module tree of a crate, read from its root file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ pub(crate) type ModulePath = Vec<String>;
 /// A crate: one root file and the modules below it.
 #[derive(Debug)]
 pub(crate) struct Crate {
-    /// What its root file is called in reports, such as `crates/ak-json/src/lib.rs`.
+    /// The path of the root file in reports, such as `crates/ak-json/src/lib.rs`.
     pub(crate) root_file: PathBuf,
     /// The lines of the root file's `//!` comment.
     pub(crate) docs: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct Crate {
 pub(crate) struct CrateModule {
     /// The file that holds it; an inline module shares that of its parent.
     pub(crate) file: PathBuf,
-    /// Whether its declaration says `pub`.
+    /// Whether the module is declared as `pub`.
     pub(crate) is_public: bool,
     pub(crate) definitions: BTreeMap<String, Definition>,
     pub(crate) uses: Vec<UseItem>,
@@ -36,7 +36,7 @@ pub(crate) struct CrateModule {
     pub(crate) identifiers: BTreeSet<String>,
 }
 
-/// Where the text of files comes from: the disk, or a table in tests.
+/// Returns the text of a file: from the disk, or in tests from a table.
 type ReadFile<'r> = &'r dyn Fn(&Path) -> Option<String>;
 
 impl Crate {
@@ -48,7 +48,7 @@ impl Crate {
         Crate::from_files(root_file, &|path| fs::read_to_string(base.join(path)).ok())
     }
 
-    /// Reads the crate with this root file from wherever `read` finds files.
+    /// Reads the crate with this root file; `read` supplies the text of files.
     pub(crate) fn from_files(root_file: &Path, read: ReadFile<'_>) -> Result<Crate> {
         let text = read(root_file).ok_or_else(|| format!("{}: cannot be read", root_file.display()))?;
         let file = parse(root_file, &text)?;
@@ -59,7 +59,7 @@ impl Crate {
         Ok(found)
     }
 
-    /// Adds a module that was scanned, and all below it, whose files lie in `directory`.
+    /// Adds a scanned module and all modules below it, whose files are in `directory`.
     fn add(
         &mut self,
         path: ModulePath,
@@ -108,7 +108,7 @@ impl Crate {
         })
     }
 
-    /// Whether files of other modules lie below this module.
+    /// Whether the module is a folder: it has files of modules below it, or is a `mod.rs`.
     pub(crate) fn is_folder(&self, path: &[String]) -> bool {
         let Some(own) = self.modules.get(path) else { return false };
         own.file.file_name().is_some_and(|name| name == "mod.rs")

@@ -1,4 +1,4 @@
-//! Which module a path leads to, by Rust's rules as far as modules go.
+//! Resolves paths to the modules of a crate, by Rust's rules as far as they concern modules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,22 +10,22 @@ use super::{
     scan::{Definition, ItemKind, UseItem, UseVisibility},
 };
 
-/// Where a path leads within its crate.
+/// The item or module of the crate that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Resolved {
     /// The module that holds the definition; for a path to a module, that module.
     pub(crate) module: ModulePath,
-    /// The name of the item; none where the path leads to a module.
+    /// The name of the item; `None` if the path names a module.
     pub(crate) item: Option<String>,
-    /// Modules that the path passes through because they re-export what it names.
+    /// The modules through whose re-exports the path leads.
     pub(crate) facades: Vec<ModulePath>,
 }
 
-/// Chains of re-exports longer than this are a circle.
+/// A chain of re-exports longer than this is taken for a circle.
 const REEXPORTS_MAX: usize = 32;
 
 impl Crate {
-    /// Where a path in the code of a module leads; none where it leaves the crate or names nothing in it.
+    /// Resolves a path in the code of a module; `None` if it leaves the crate or names nothing in the crate.
     pub(crate) fn resolve(&self, from: &[String], path: &[String]) -> Option<Resolved> {
         self.resolve_from(from, path, Vec::new())
     }
@@ -48,7 +48,7 @@ impl Crate {
             name if self.modules.contains_key(&child(from, name)) => {
                 self.walk(child(from, name), rest, facades)
             }
-            // A module that a `use` item brought in.
+            // A name that a `use` item imported.
             name => {
                 let import = self.import(from, name).filter(|import| import.path.first() != Some(first))?;
                 let found = self.resolve_from(from, &import.path, deeper(facades, from)?)?;
@@ -60,7 +60,7 @@ impl Crate {
         }
     }
 
-    /// Follows names downwards from a module.
+    /// Follows names from a module down to the modules below it.
     fn walk(&self, mut module: ModulePath, names: &[String], facades: Vec<ModulePath>) -> Option<Resolved> {
         let mut names = names;
         while let Some((name, rest)) = names.split_first() {
@@ -73,7 +73,7 @@ impl Crate {
         Some(Resolved { module, item: None, facades })
     }
 
-    /// Finds an item of a module: one of its own, or one that it has from elsewhere.
+    /// Finds an item by its name in a module: one that the module defines, imports or re-exports.
     fn item(
         &self,
         module: ModulePath,
@@ -105,11 +105,11 @@ impl Crate {
                 return Some(Resolved { module: holder.clone(), item: Some(name.to_owned()), facades });
             }
         }
-        // What a macro made, perhaps: it belongs to the module that was named.
+        // A macro may have made the item. It is taken for an item of the module that the path names.
         Some(Resolved { module, item: Some(name.to_owned()), facades })
     }
 
-    /// Whether what was found stands there indeed.
+    /// Whether the module that was found defines the item that was found.
     fn holds(&self, found: &Resolved) -> bool {
         let Some(module) = self.modules.get(&found.module) else { return false };
         found.item.as_ref().is_none_or(|item| module.definitions.contains_key(item))
@@ -141,14 +141,14 @@ impl Crate {
         for item in module.uses.iter().filter(|item| item.visibility == UseVisibility::Public) {
             let Some(found) = self.resolve(path, &item.path) else { continue };
             let (holder, Some(original)) = (self.modules.get(&found.module), &found.item) else {
-                // A module, or everything in one.
+                // The path names a module: the module itself or everything in it is re-exported.
                 self.add_exported_types(&found.module, visited, types);
                 continue;
             };
             let (Some(holder), Some(name)) = (holder, &item.name) else { continue };
             let is_type = match holder.definitions.get(original) {
                 Some(definition) => definition.kind == ItemKind::Type,
-                // Made by a macro: its name tells.
+                // A macro made the item, so only its name shows whether it is a type.
                 None => is_type_name(original),
             };
             if is_type {
@@ -163,12 +163,12 @@ impl Crate {
     }
 }
 
-/// Whether a name is written as those of types are.
+/// Whether a name is written like that of a type: upper case first, with lower case in it.
 fn is_type_name(name: &str) -> bool {
     name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase)
 }
 
-/// The facades with one more, unless that is too many.
+/// The facades with one more; `None` if they exceed [`REEXPORTS_MAX`].
 fn deeper(mut facades: Vec<ModulePath>, facade: &[String]) -> Option<Vec<ModulePath>> {
     facades.push(facade.to_vec());
     (facades.len() <= REEXPORTS_MAX).then_some(facades)

@@ -8,7 +8,7 @@ use syn::{
     Visibility, ext::IdentExt, punctuated::Punctuated, spanned::Spanned, visit, visit::Visit,
 };
 
-/// What an item is, as far as the checks tell items apart.
+/// The kind of an item, as far as the checks distinguish kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ItemKind {
     /// A struct, enum, union, trait or type alias.
@@ -25,19 +25,19 @@ pub(crate) struct Definition {
     pub(crate) is_public: bool,
 }
 
-/// One name of a `use` item; `use a::{b, c as d}` gives two.
+/// One name of a `use` item; `use a::{b, c as d}` has two.
 #[derive(Clone, Debug)]
 pub(crate) struct UseItem {
     pub(crate) path: Vec<String>,
     /// The name that it binds; `None` for a glob.
     pub(crate) name: Option<String>,
     pub(crate) visibility: UseVisibility,
-    /// Whether it stands in the module itself, not inside a function.
+    /// Whether the `use` item is in the module itself and not inside a function.
     pub(crate) is_module_level: bool,
     pub(crate) line: usize,
 }
 
-/// Who sees what a `use` item binds.
+/// The visibility of the name that a `use` item binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UseVisibility {
     Private,
@@ -53,7 +53,7 @@ pub(crate) struct Mention {
     pub(crate) line: usize,
 }
 
-/// A module as its file shows it.
+/// The contents of one module, found in its file.
 #[derive(Debug, Default)]
 pub(crate) struct ScannedModule {
     pub(crate) definitions: BTreeMap<String, Definition>,
@@ -63,18 +63,18 @@ pub(crate) struct ScannedModule {
     pub(crate) identifiers: BTreeSet<String>,
     /// Modules declared as `mod name;`, and whether they are `pub`.
     pub(crate) file_modules: Vec<(String, bool)>,
-    /// Modules whose text stands here, and whether they are `pub`.
+    /// Modules whose text is in this file, and whether they are `pub`.
     pub(crate) inline_modules: Vec<(String, bool, ScannedModule)>,
 }
 
-/// Scans a parsed file. What is compiled for tests only is left out.
+/// Scans a parsed file. Code that is compiled for tests only is left out.
 pub(crate) fn scan(file: &File) -> ScannedModule {
     let mut scanner = Scanner { module: ScannedModule::default(), depth: 0 };
     scanner.visit_file(file);
     scanner.module
 }
 
-/// Whether something with these attributes is compiled for tests only.
+/// Whether an item with these attributes is compiled for tests only.
 pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
@@ -82,7 +82,7 @@ pub(crate) fn is_test_only(attributes: &[Attribute]) -> bool {
     })
 }
 
-/// Whether a `cfg` predicate holds in tests alone.
+/// Whether a `cfg` predicate can hold in tests only.
 fn requires_test(predicate: &Meta) -> bool {
     match predicate {
         Meta::Path(path) => path.is_ident("test") || path.is_ident("doctest"),
@@ -102,7 +102,7 @@ fn requires_test(predicate: &Meta) -> bool {
 
 struct Scanner {
     module: ScannedModule,
-    /// How many items enclose this place within the module.
+    /// How many items of the module enclose the current one.
     depth: usize,
 }
 
@@ -146,7 +146,7 @@ impl Scanner {
         }
     }
 
-    /// Finds paths in tokens that nobody has parsed: the arguments of macros.
+    /// Finds paths in tokens that are not parsed: the arguments of macros.
     fn scan_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let (mut line, mut colons) = (0, 0);
@@ -177,7 +177,8 @@ impl Scanner {
         self.mention(path, line);
     }
 
-    /// Takes note of a path of at least two names: a single one is a `use` item's business.
+    /// Records a path of at least two names. A path of one name is local or comes from a `use` item, which is
+    /// recorded itself.
     fn mention(&mut self, path: Vec<String>, line: usize) {
         if path.len() > 1 {
             self.module.mentions.push(Mention { path, line });
@@ -246,13 +247,13 @@ impl Visit<'_> for Scanner {
         self.scan_tokens(call.tokens.clone());
     }
 
-    /// `pub(in crate::a)` imports nothing.
+    /// The path in `pub(in crate::a)` is no import.
     fn visit_vis_restricted(&mut self, _: &VisRestricted) {}
 
     fn visit_attribute(&mut self, _: &Attribute) {}
 }
 
-/// Gives every name of a `use` tree with its path and line.
+/// Adds every name of a `use` tree, with its path and line, to `names`.
 fn flatten(tree: &UseTree, path: &mut Vec<String>, names: &mut Vec<(Vec<String>, Option<String>, usize)>) {
     let line = tree.span().start().line;
     match tree {

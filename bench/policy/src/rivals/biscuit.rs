@@ -1,4 +1,4 @@
-//! biscuit-auth: the rules as facts of an authorizer, parsed beforehand; and its tokens.
+//! biscuit-auth: the rules are facts of an authorizer and are parsed beforehand; and its tokens.
 
 use std::time::Duration;
 
@@ -60,12 +60,12 @@ impl Decides for Biscuit {
     }
 }
 
-/// Without the limit of one millisecond, which a busy machine exceeds.
+/// The default limits, but with 10 s instead of 1 ms, which a busy machine exceeds.
 fn unhurried() -> AuthorizerLimits {
     AuthorizerLimits { max_time: Duration::from_secs(10), ..AuthorizerLimits::default() }
 }
 
-/// A token that carries what ours does, and the question whether it suffices.
+/// A token with the same restrictions as the one of `ak-policy`, and the request that it must cover.
 pub struct BiscuitToken {
     root: PublicKey,
     token: Vec<u8>,

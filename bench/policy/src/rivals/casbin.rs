@@ -1,4 +1,4 @@
-//! casbin: one line of policy for each rule, `keyMatch` on targets.
+//! casbin: a line of policy for each rule, `keyMatch` on targets.
 
 use casbin::{
     CoreApi, DefaultModel, Enforcer, MemoryAdapter, MgmtApi, function_map::OperatorFunction, rhai::Dynamic,
@@ -36,7 +36,7 @@ impl Casbin {
     }
 }
 
-/// Whether a cost is at most what a line says; an empty one says nothing.
+/// Whether a cost is at most the limit of a line; an empty limit allows any cost.
 fn within(cost: Dynamic, max: Dynamic) -> Dynamic {
     let max = max.into_immutable_string().unwrap_or_default();
     let within =

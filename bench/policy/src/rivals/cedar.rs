@@ -1,4 +1,4 @@
-//! Cedar: policies parsed, requests made, all before the time is taken; no schema, no slicing.
+//! Cedar: policies are parsed and requests are made before the time is taken. No schema, no slicing.
 
 use ak_json::Value;
 use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request as CedarRequest};

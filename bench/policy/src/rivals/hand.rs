@@ -1,4 +1,4 @@
-//! What somebody writes who knows the rules beforehand: hash maps, and a trie over path segments.
+//! Code written by hand for these rules: hash maps, and a trie over path segments.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use ak_json::Value;
 
 use crate::scenario::{Answer, Decides, Request, Rule};
 
-/// The floor: only what this one set of rules needs.
+/// The lower bound: it does only what this one set of rules requires.
 #[derive(Default)]
 pub struct Hand {
     calls: HashMap<String, HashMap<String, i64>>,

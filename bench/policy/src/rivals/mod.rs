@@ -1,4 +1,4 @@
-//! The others.
+//! The rivals of `ak-policy`.
 
 mod biscuit;
 mod casbin;

@@ -1,4 +1,4 @@
-//! Rego in regorus: one rule for each rule, or one rule over indexed data.
+//! Rego in regorus: a Rego rule for each rule, or a few Rego rules over indexed data.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -9,11 +9,11 @@ use crate::scenario::{Answer, Decides, Request, Rule};
 
 const ENTRY: &str = "data.bench.decision";
 
-/// How the rules are given.
+/// The form of the rules.
 pub enum Form {
-    /// One Rego rule for each.
+    /// A Rego rule for each rule.
     Rules,
-    /// As data that a few Rego rules look up.
+    /// Data that a few Rego rules look up.
     Indexed,
 }
 
@@ -68,7 +68,7 @@ impl Rego {
         Self::Interpreter { engine: Box::new(engine), requests }
     }
 
-    /// The same on regorus's register machine instead of its interpreter.
+    /// The same policy on regorus's register machine instead of its interpreter.
     pub fn compiled(self) -> Self {
         let Self::Interpreter { mut engine, requests } = self else { return self };
         let data = engine.get_data();
@@ -112,7 +112,7 @@ fn one_rule_each(rules: &[Rule]) -> String {
     text
 }
 
-/// The directories' depth is known, so that one look-up finds them.
+/// The policy over indexed data. The depth of the directories is known, so one look-up finds them.
 const INDEXED: &str = r#"
 package bench
 default decision := "deny"
@@ -133,7 +133,7 @@ decision := "forbid" if {
 }
 "#;
 
-/// `calls`, `reads`, `deep` and `hosts`, by what they are looked up by.
+/// The data: `calls`, `reads`, `deep` and `hosts`, each indexed by the parts that the policy looks up.
 fn data(rules: &[Rule]) -> String {
     let mut data = Value::from(Object::new());
     for rule in rules {
@@ -152,7 +152,7 @@ fn below<'r>(name: &'r str, directory: &'r str) -> Vec<&'r str> {
     [name].into_iter().chain(directory.split('/').skip(3)).collect()
 }
 
-/// The object with a value at the end of the names.
+/// The value `at` with another value put at the path of names.
 fn put(at: Value, names: &[&str], value: Value) -> Value {
     let Some((name, rest)) = names.split_first() else { return value };
     let mut object = at.as_object().cloned().unwrap_or_default();

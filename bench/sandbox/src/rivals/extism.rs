@@ -1,8 +1,8 @@
-//! Extism through its Python package, measured by Python itself during the same run.
+//! Extism through its Python package, timed in Python during the same run.
 
 use std::process::Command;
 
-/// Nanoseconds of a call on a new plugin, and on one that stays; not numbers where there is no Python with `extism`.
+/// Nanoseconds of a call on a new plugin, and on a plugin that is kept; NaN if there is no Python with `extism`.
 pub(crate) struct Measured {
     pub(crate) fresh_ns: f64,
     pub(crate) warm_ns: f64,

@@ -1,4 +1,4 @@
-//! wasmi itself: a store and an instance for each call, or one instance for all.
+//! wasmi itself: a store and an instance for each call, or one instance for all calls.
 
 use wasmi::{Caller, Config, Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
 
@@ -13,7 +13,7 @@ pub(crate) struct Wasmi {
     metered: bool,
 }
 
-/// An instance and what is called in it.
+/// An instance and its functions.
 pub(crate) struct Warm {
     store: Store<()>,
     memory: Memory,
@@ -50,7 +50,7 @@ impl Wasmi {
         Warm { store, memory, alloc, run, metered: self.metered }
     }
 
-    /// A call on an instance of its own.
+    /// Makes a call on an instance of its own.
     pub(crate) fn call(&self, input: &[u8]) -> Vec<u8> {
         self.instance().call(input)
     }

@@ -1,4 +1,4 @@
-//! wasmtime: compiled to machine code, instances from a pool, metered by fuel.
+//! wasmtime: modules compiled to machine code, instances from a pool, metered by fuel.
 
 use wasmtime::{
     Caller, Config, Engine, InstanceAllocationStrategy, InstancePre, Linker, Module, PoolingAllocationConfig,
@@ -21,7 +21,7 @@ fn engine() -> Engine {
     Engine::new(&config).expect("the machine can do it")
 }
 
-/// From bytes to machine code.
+/// Compiles a module to machine code.
 pub(crate) fn compile(module: &[u8]) -> Module {
     Module::new(&engine(), module).expect("the module is right")
 }
@@ -40,7 +40,7 @@ impl Wasmtime {
         Wasmtime { engine, instance }
     }
 
-    /// A call on an instance of its own.
+    /// Makes a call on an instance of its own.
     pub(crate) fn call(&self, input: &[u8]) -> Vec<u8> {
         let mut store = Store::new(&self.engine, ());
         store.set_fuel(FUEL).expect("there is a meter");

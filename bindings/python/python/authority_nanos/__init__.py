@@ -1,4 +1,4 @@
-"""The Authority Kernel: policy, budgets and a tamper-evident log in front of everything an agent does.
+"""The Authority Kernel: policy, budgets and a tamper-evident log in front of every effect of an agent.
 
     >>> from authority_nanos import AuthorityKernel
     >>> with AuthorityKernel() as ak:

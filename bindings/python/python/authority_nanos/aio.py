@@ -1,4 +1,4 @@
-"""The kernel for asyncio programs."""
+"""The classes for asyncio programs."""
 
 import asyncio
 import collections
@@ -23,26 +23,26 @@ class AsyncCapability:
 
     @property
     def id(self) -> str:
-        """Its identifier in the kernel."""
+        """The identifier of the capability in the kernel."""
         return self._capability.id
 
     @property
     def name(self) -> str:
-        """The name that it was granted under."""
+        """The name that the capability was granted under."""
         return self._capability.name
 
     @property
     def agent(self) -> str:
-        """The agent that holds it."""
+        """The agent that holds the capability."""
         return self._capability.agent
 
     @property
     def expires_at(self) -> Optional[int]:
-        """When it ends, in microseconds since the Unix epoch."""
+        """When the capability expires, in microseconds since the Unix epoch; None if it does not."""
         return self._capability.expires_at
 
     async def attenuate(self, *args: Any, **options: Any) -> "AsyncCapability":
-        """Derives a capability that allows the same and less."""
+        """Derives a capability that allows the same or less."""
         derived: Any = self._capability.attenuate(*args, **options)
         return AsyncCapability(await derived)
 
@@ -52,28 +52,29 @@ class AsyncCapability:
         await revoked
 
     async def token(self) -> str:
-        """The capability as a bearer token."""
+        """Returns the capability as a bearer token."""
         token: Any = self._capability.token()
         return str(await token)
 
 
 class AsyncAuthorityKernel:
-    """:class:`AuthorityKernel` with every method a coroutine. A call holds no thread while it waits. Cancelling it cancels the
-    request and releases its reservation.
+    """:class:`AuthorityKernel` with every method a coroutine. A call holds no thread while it waits. Cancelling a call
+    cancels the request and releases its reservation.
 
-    It takes what :class:`AuthorityKernel` takes, and is opened by ``async with`` or by the first call.
+    The arguments are those of :class:`AuthorityKernel`. ``async with`` or the first call opens the session.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self._open: Callable[[], AuthorityKernel] = functools.partial(AuthorityKernel, *args, **options)
         self._kernel: Optional[AuthorityKernel] = None
-        # The calls that wait until it is open, each on its own loop, and the process of the thread that opens it.
+        # The calls that wait until the session is open, each with its own loop, and the process of the thread
+        # that opens it.
         self._waiting: List[Tuple[asyncio.AbstractEventLoop, "asyncio.Future[AuthorityKernel]"]] = []
         self._opener: Optional[int] = None
         self._lock = threading.Lock()
 
     async def _session(self) -> Any:
-        """The session with methods that give futures."""
+        """Returns the session with methods that return futures."""
         return (await self._opened())._to_async()
 
     async def _opened(self) -> AuthorityKernel:
@@ -85,7 +86,7 @@ class AsyncAuthorityKernel:
             if self._kernel is not None:
                 return self._kernel
             self._waiting.append((loop, opened))
-            # After a fork, the thread that was opening it exists in the parent only.
+            # After a fork, a thread that was opening the session exists in the parent only.
             is_first, self._opener = self._opener != os.getpid(), os.getpid()
         if is_first:
             threading.Thread(target=self._open_for_all, name="ak-worker", daemon=True).start()
@@ -112,11 +113,11 @@ class AsyncAuthorityKernel:
         await self.close()
 
     async def init(self) -> None:
-        """Opens the session, again after `close`."""
+        """Opens the session, also again after `close`."""
         await _in_thread((await self._opened()).init)
 
     async def close(self) -> None:
-        """Ends the session: every later call is a `LibakError`. Ending it twice is no error."""
+        """Ends the session: every later call raises `LibakError`. Ending it twice is no error."""
         await _in_thread((await self._opened()).close)
 
     async def shutdown(self) -> None:
@@ -124,12 +125,12 @@ class AsyncAuthorityKernel:
         await self.close()
 
     async def agent(self, name: str) -> "AsyncAuthorityKernel":
-        """A session of the agent with this name, which is created if there is none."""
+        """Returns a session of the agent with this name, which is created if there is none."""
         kernel = await self._opened()
         return _wrap(await _in_thread(lambda: kernel.agent(name)))
 
     async def present(self, capability: Any) -> "AsyncAuthorityKernel":
-        """This session presenting a capability with every request."""
+        """Returns this session presenting a capability with every request."""
         kernel = await self._opened()
         token = await capability.token() if isinstance(capability, AsyncCapability) else capability
         return _wrap(await _in_thread(lambda: kernel.present(token)))
@@ -144,7 +145,7 @@ class AsyncAuthorityKernel:
         await _in_thread(lambda: kernel.load_policy(*args, **options))
 
     def inference_stream(self, *args: Any, **options: Any) -> "AsyncInferenceStream":
-        """The chunks of a model's answer, for ``async for``."""
+        """Returns the chunks of a model's answer, for ``async for``."""
 
         async def start() -> InferenceStream:
             stream: InferenceStream = (await self._session()).inference_stream(*args, **options)
@@ -197,7 +198,7 @@ class AsyncInferenceStream:
         stream._pump(on_chunk)
 
     async def aclose(self) -> None:
-        """Stops the model. No further chunk is given."""
+        """Stops the model. No further chunk is returned."""
         stream, self._stream, self._start = self._stream, None, None
         self._ready.clear()
         if stream is not None:
@@ -211,7 +212,7 @@ def _wrap(session: AuthorityKernel) -> AsyncAuthorityKernel:
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:
-    """Runs blocking work on a thread of its own, and leaves the loop's executor to the program."""
+    """Runs blocking work on a thread of its own, so that the threads of the loop's executor stay free for the program."""
     loop = asyncio.get_running_loop()
     future: "asyncio.Future[_T]" = loop.create_future()
 
@@ -236,7 +237,7 @@ def _resolve(
 
 
 def _set_result(future: "asyncio.Future[Any]", result: Any, error: Optional[BaseException]) -> None:
-    """Resolves a future, unless it was cancelled meanwhile. The native module calls this too."""
+    """Resolves a future, unless it was cancelled meanwhile. The native module calls this function too."""
     if future.done():
         return
     if error is None:

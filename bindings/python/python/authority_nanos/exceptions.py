@@ -67,7 +67,7 @@ class OperationDeniedError(AuthorityKernelError):
 
 
 class ApprovalRequiredError(OperationDeniedError):
-    """The policy asks for an approval: repeat the identical call once it is given."""
+    """The policy requires an approval: repeat the identical call once the owner has given it."""
 
     @property
     def approval_id(self) -> Any:
@@ -97,7 +97,7 @@ class RateLimitError(BudgetExceededError):
 
     @property
     def retry_after_ms(self) -> Any:
-        """After how many milliseconds to try again."""
+        """After how many milliseconds the request may be repeated."""
         return self.context.get("retry_after_ms")
 
 

@@ -1,4 +1,4 @@
-"""The kernel's tables of codes and operations as enums, made from the native module's."""
+"""The kernel's tables of codes and operations as enums, made from the tables of the native module."""
 
 from enum import IntEnum
 

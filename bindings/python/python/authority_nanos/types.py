@@ -1,4 +1,4 @@
-"""The types of arguments and results that are no plain Python types."""
+"""The types of arguments and results that are not built into Python."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ __all__ = [
 
 @dataclass(frozen=True)
 class DenialInfo:
-    """Why the gate denied a request. An agent session is told the class of the reason only; the owner finds the rest in the log
-    under ``trace_id``."""
+    """Why the gate denied a request. An agent session receives only the class of the reason; the owner finds the rest in
+    the log under ``trace_id``."""
 
     op: str
     target: str
@@ -40,12 +40,12 @@ class DenialInfo:
 
     @property
     def capability_required(self) -> Optional[str]:
-        """The capability that would cover it."""
+        """The capability that would cover the request; None if no capability is missing."""
         return self.missing_cap or None
 
     @property
     def suggestion(self) -> Optional[str]:
-        """A ``[[rule]]`` that, appended to the policy, permits exactly this request."""
+        """A ``[[rule]]`` that, appended to the policy, permits exactly this request; None if there is none."""
         return self.suggested_snippet or None
 
 
@@ -67,10 +67,11 @@ class AuthorizationDetails:
 class Verification:
     """The result of ``audit_verify``. True if and only if the log is consistent.
 
-    ``verified_to`` is the number of entries examined. Of these ``replayed`` were re-executed with the same result, ``opaque`` could
-    not be because a body was erased or pruned, and ``not_replayed`` were written by an earlier version, which re-executes them.
-    ``first_bad`` is the first invalid entry, and ``reason`` says what is invalid. ``signed_by`` is the given key if it signs for
-    this log, ``anchored_at`` the size of the log in the anchor. ``rests_on`` says what the result rests on.
+    ``verified_to`` is the number of entries examined. Of these, ``replayed`` were re-executed with the same result, ``opaque``
+    could not be re-executed because a body was erased or pruned, and ``not_replayed`` were written by an earlier version, which
+    can re-execute them. ``first_bad`` is the first invalid entry, and ``reason`` says what is invalid. ``signed_by`` is the given
+    key if it signs for this log, ``anchored_at`` the size of the log in the anchor. ``rests_on`` says in words which entries the
+    anchor secures, or that the log is unanchored.
     """
 
     consistent: bool
@@ -97,11 +98,11 @@ class HttpResponse:
     body: bytes
 
     def header(self, name: str) -> Optional[str]:
-        """The first header with this name, in any case."""
+        """The value of the first header with this name, ignoring case; None if there is none."""
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """The value of the body, which must be JSON."""
         return json.loads(self.body)
 
 

@@ -1,4 +1,4 @@
-//! The serial console: a 16550 at COM1. Slow: for text that people read.
+//! The serial console: a 16550 at COM1. It is slow, and meant for text that people read.
 
 use core::fmt;
 
@@ -8,7 +8,7 @@ const COM1: u16 = 0x3f8;
 const LINE_STATUS: u16 = COM1 + 5;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
-/// Writes to COM1. It has no state, so the panic and fault handlers make one of their own.
+/// Writes to COM1. It has no state, so the panic and fault handlers can make consoles of their own.
 pub(crate) struct Console(());
 
 impl Console {

@@ -68,7 +68,7 @@ pvh_start:
     mov cr0, eax
 
     lgdt [boot_gdt_pointer]
-    # A far jump that the assembler need not know in Intel syntax: ljmp 8:long_start
+    # The far jump `ljmp 8:long_start` as bytes, which does not depend on the assembler's Intel syntax.
     .byte 0xea
     .long long_start
     .word 8

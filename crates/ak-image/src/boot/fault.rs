@@ -8,14 +8,14 @@ use ak_image::ExitCode;
 use crate::console::Console;
 use crate::exit::exit;
 
-/// Vectors that the processor itself raises.
+/// The number of vectors that the processor itself raises.
 const VECTORS: usize = 32;
 const STUB_BYTES: u64 = 16;
 const PAGE_FAULT: u64 = 14;
 const CODE_SELECTOR: u16 = 8;
 const TASK_SELECTOR: u16 = 16;
 const STACK_BYTES: usize = 16 << 10;
-/// `entry.s` maps nothing between 4 GiB and the stack.
+/// The addresses below the stack, which `entry.s` leaves unmapped.
 const STACK_GUARD: core::ops::Range<u64> = (4 << 30)..(4 << 30) + (2 << 20);
 
 // One stub of 16 bytes for each vector: pushes a zero where the processor pushes no error code, then the vector.
@@ -41,7 +41,8 @@ global_asm!(
     report = sym report,
 );
 
-/// What lies on the fault stack.
+/// The values on top of the fault stack. The stub pushed the vector; the error code is 0 where the processor
+/// pushes none.
 #[repr(C)]
 struct Frame {
     vector: u64,
@@ -66,7 +67,7 @@ extern "C" fn report(frame: &Frame) -> ! {
     exit(ExitCode::Fault)
 }
 
-/// The 64-bit task state segment: of it only the first interrupt stack is used.
+/// The 64-bit task state segment. Only its first interrupt stack is used.
 #[repr(C, packed)]
 struct Task {
     reserved: u32,
@@ -78,7 +79,7 @@ struct Task {
     ports: u16,
 }
 
-/// An address and a size, as `lgdt` and `lidt` want them.
+/// The operand of `lgdt` and `lidt`: the size less one, and the address.
 #[repr(C, packed)]
 struct Pointer {
     limit: u16,
@@ -114,8 +115,8 @@ pub(crate) fn install() {
     unsafe extern "C" {
         static fault_stubs: u8;
     }
-    // SAFETY: called once, before anything else runs, so this is the only reference there will be. The processor reads the tables
-    // through the addresses taken from it, and writes to the stack; both stay for ever.
+    // SAFETY: called once, before anything else runs, so this is the only reference to `TABLES`. The processor reads
+    // the tables through the addresses taken from it, and writes to the stack; both exist until the image ends.
     let tables = unsafe { &mut *(&raw mut TABLES) };
     tables.task.fault_stacks = [(&raw const tables.stack) as u64 + STACK_BYTES as u64; 7];
 

@@ -35,7 +35,7 @@ use exit::exit;
 
 global_asm!(include_str!("entry.s"));
 
-/// Makes the compiler watch the linker script: a changed one links anew.
+/// Makes the image depend on the linker script, so that a change of it links the image again.
 const _: &str = include_str!("../../linker.ld");
 
 /// The first Rust code to run, on the stack that `entry.s` has set up. `info` is the address of the PVH start information.
@@ -62,7 +62,7 @@ fn fail(console: &mut Console, reason: impl core::fmt::Display) -> ExitCode {
     }
 }
 
-/// Where the linker put this program.
+/// The range of physical addresses that this program occupies.
 fn image() -> Range<u64> {
     unsafe extern "C" {
         static image_start: u8;
@@ -71,11 +71,13 @@ fn image() -> Range<u64> {
     (&raw const image_start) as u64..(&raw const image_end) as u64
 }
 
-/// Bytes that the loader left in memory: its tables and the boot module. None of them is ever written to.
+/// The bytes at a physical address: the loader's tables and the boot module. `None` if they are not all below
+/// [`MEMORY_END`], overlap this program, or start at 0.
 fn physical(at: u64, length: u64) -> Option<&'static [u8]> {
     let end = at.checked_add(length).filter(|&end| at > 0 && end <= MEMORY_END)?;
     let apart = end <= image().start || at >= image().end;
-    // SAFETY: the range is mapped (all below `MEMORY_END` is), does not start at null and lies outside the image; the heap is claimed around the
-    // module and after the tables were read. So nobody writes there while the bytes are borrowed.
+    // SAFETY: the range is mapped (all below `MEMORY_END` is), does not start at null and lies outside the
+    // image. The heap is claimed around the module and after the tables were read, so nothing writes to the
+    // bytes while they are borrowed.
     apart.then(|| unsafe { core::slice::from_raw_parts(at as *const u8, length as usize) })
 }

@@ -1,5 +1,5 @@
-# The memory functions that compiled code calls and no library supplies here. In assembly, since a loop in Rust
-# would be compiled into a call of itself. System V ABI: rdi, rsi, rdx; result in rax.
+# The memory functions that compiled code calls and no library supplies here. They are in assembly because the
+# compiler may turn such a loop in Rust into a call of the same function. System V ABI: rdi, rsi, rdx; result in rax.
 
 .macro function name
     .section .text.\name, "ax", @progbits

@@ -6,7 +6,7 @@ use core::arch::asm;
 ///
 /// # Safety
 ///
-/// What a port does is up to its device: it must not be one that can write to memory.
+/// The effect of a write depends on the device at the port: the device must not be one that can write to memory.
 pub(crate) unsafe fn write(port: u16, value: u8) {
     // SAFETY: privileged code may use ports; the caller vouches for the device.
     unsafe { asm!("out dx, al", in("dx") port, in("al") value, options(nomem, nostack, preserves_flags)) }
@@ -16,7 +16,7 @@ pub(crate) unsafe fn write(port: u16, value: u8) {
 ///
 /// # Safety
 ///
-/// As [`write`].
+/// As for [`write`].
 pub(crate) unsafe fn read(port: u16) -> u8 {
     let value;
     // SAFETY: as in `write`.
@@ -24,7 +24,7 @@ pub(crate) unsafe fn read(port: u16) -> u8 {
     value
 }
 
-/// Stops for good.
+/// Halts the processor for ever.
 pub(crate) fn halt() -> ! {
     loop {
         // SAFETY: interrupts are off, so this waits for ever and touches nothing.

@@ -18,13 +18,14 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     exit(ExitCode::Fault)
 }
 
-/// Named by the unwind tables of the precompiled `core`; the linker discards the tables, so it is never called.
+/// The unwind tables of the precompiled `core` name this function. The linker discards the tables, so it is
+/// never called.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() -> ! {
     port::halt()
 }
 
-/// Called by landing pads, which nothing reaches: panics abort.
+/// Landing pads call this function. They are never reached, since panics abort.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     port::halt()

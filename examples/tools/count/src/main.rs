@@ -15,7 +15,7 @@ struct Output {
     words: usize,
 }
 
-/// What goes wrong is printed to stderr, and the exit code is 1: so the call fails with that message.
+/// Prints errors to stderr and exits with 1, so the call of the tool fails with that message.
 fn main() -> Result<(), Box<dyn Error>> {
     let input: Input = serde_json::from_reader(io::stdin())?;
     let text = fs::read_to_string(&input.path)?;
