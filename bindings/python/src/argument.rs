@@ -32,11 +32,7 @@ impl<'py> FromPyObject<'_, 'py> for Path {
         let py = object.py();
         let mut path: PathBuf = object.extract().map_err(|error: PyErr| {
             let is_text = error.is_instance_of::<PyUnicodeError>(py);
-            if is_text {
-                invalid_argument(py, "a path is not unicode: it holds a lone surrogate")
-            } else {
-                error
-            }
+            if is_text { invalid_argument(py, "path: contains a lone surrogate") } else { error }
         })?;
         if path.is_relative() && !path.as_os_str().is_empty() {
             let here = std::env::current_dir();
@@ -46,7 +42,7 @@ impl<'py> FromPyObject<'_, 'py> for Path {
         }
         match path.to_str() {
             Some(path) => Ok(Path(path.into())),
-            None => Err(invalid_argument(py, "a path is not utf-8")),
+            None => Err(invalid_argument(py, "path: not valid UTF-8")),
         }
     }
 }

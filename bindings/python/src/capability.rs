@@ -163,6 +163,7 @@ pub(crate) fn token_of(capability: &Bound<'_, PyAny>) -> PyResult<Text> {
         return Ok(Text::from(&*capability.extract::<PyBackedStr>()?));
     }
     let bytes: Vec<u8> = capability.extract()?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| invalid_argument(py, "a token is base64url text"))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| invalid_argument(py, "token: expected base64url text"))?;
     Ok(Text::from(text))
 }

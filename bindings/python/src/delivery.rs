@@ -52,7 +52,9 @@ pub(crate) fn spawn(py: Python<'_>, task: impl Future<Output = ()> + Send + 'sta
         return Err(raise(py, Failure::new(Code::NotConfigured, "the interpreter is ending")));
     }
     let spawned = start_delivery().and_then(|()| ak_host::spawn(task));
-    spawned.map_err(|error| raise(py, Failure::new(Code::Io, format!("no threads for what waits: {error}"))))
+    spawned.map_err(|error| {
+        raise(py, Failure::new(Code::Io, format!("cannot start the runtime's threads: {error}")))
+    })
 }
 
 /// Resolves a future from a thread that is not its loop's.

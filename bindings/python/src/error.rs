@@ -48,7 +48,7 @@ pub(crate) fn invalid_argument(py: Python<'_>, message: impl Into<String>) -> Py
 
 /// The error for a reply whose form does not belong to the operation that was sent.
 pub(crate) fn type_mismatch(py: Python<'_>) -> PyErr {
-    raise(py, Failure::new(Code::FrameInvalid, "the reply does not belong to this operation"))
+    raise(py, Failure::new(Code::FrameInvalid, "unexpected form of reply for this operation"))
 }
 
 /// The value as a JSON object; an error if it is none.

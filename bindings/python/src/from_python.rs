@@ -60,6 +60,6 @@ fn integer(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     match (object.extract::<i64>(), object.extract::<u64>()) {
         (Ok(integer), _) => Ok(integer.into()),
         (Err(_), Ok(integer)) => Ok(integer.into()),
-        (Err(_), Err(_)) => Err(invalid_argument(object.py(), "an integer lies beyond 64 bits")),
+        (Err(_), Err(_)) => Err(invalid_argument(object.py(), "an integer is outside -2^63 to 2^64-1")),
     }
 }

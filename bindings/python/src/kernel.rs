@@ -165,9 +165,7 @@ impl AuthorityKernel {
                     files: Default::default(),
                 }))
             }),
-            (Some(_), Some(_)) | (None, None) => {
-                Err(invalid_argument(py, "give a policy's path or its text"))
-            }
+            (Some(_), Some(_)) | (None, None) => Err(invalid_argument(py, "pass either path or text")),
         }
     }
 

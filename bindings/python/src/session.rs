@@ -283,7 +283,7 @@ impl Shared {
         match &*self.wait_while(check, |state| matches!(state, State::Opening))? {
             State::Open(connection) => Ok(connection.clone()),
             State::Closed | State::Closing | State::Opening => {
-                Err(Failure::new(Code::NotConfigured, "the session is closed"))
+                Err(Failure::new(Code::NotConfigured, "the session is closed: open a new one"))
             }
         }
     }

@@ -34,7 +34,9 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
     binaries = tmp_path / "bin"
     binaries.mkdir()
     (binaries / "ak").symlink_to(os.environ["AK_BIN"])
-    (binaries / "python").symlink_to(sys.executable)
+    # A symbolic link would lead Python out of its environment.
+    (binaries / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (binaries / "python").chmod(0o755)
     directory = tmp_path / "page"
     directory.mkdir()
     kept = {key: os.environ[key] for key in ("CARGO_HOME", "RUSTUP_HOME", "LANG", "VIRTUAL_ENV") if key in os.environ}

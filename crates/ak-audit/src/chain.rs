@@ -30,7 +30,7 @@ pub enum ChainError {
         error: EntryError,
     },
     /// The entry has another `seq` than the next one.
-    #[error("entry {found} stands where entry {seq} belongs")]
+    #[error("expected entry {seq}, found entry {found}")]
     Seq {
         /// `seq` of the entry that was expected.
         seq: u64,
@@ -38,7 +38,7 @@ pub enum ChainError {
         found: u64,
     },
     /// The entry's `previous` is not the leaf hash of the last entry.
-    #[error("entry {seq} does not follow the entry before it")]
+    #[error("entry {seq} names another hash than that of the entry before it")]
     Previous {
         /// `seq` of the entry.
         seq: u64,

@@ -47,7 +47,7 @@ impl Checkpoint {
         let body = text.strip_suffix('\n').ok_or(NoteError::Checkpoint("it does not end in a newline"))?;
         let mut lines = body.split('\n');
         let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
-            return Err(NoteError::Checkpoint("it has not three lines"));
+            return Err(NoteError::Checkpoint("expected at least three lines"));
         };
         if origin.is_empty() || lines.any(str::is_empty) {
             return Err(NoteError::Checkpoint("a line is empty"));
@@ -56,8 +56,8 @@ impl Checkpoint {
         let root = STANDARD.decode(root).ok().and_then(|root| Hash::try_from(root).ok());
         Ok(Checkpoint {
             origin: origin.to_owned(),
-            size: number.ok_or(NoteError::Checkpoint("its size is no number"))?,
-            root: root.ok_or(NoteError::Checkpoint("its root is no hash"))?,
+            size: number.ok_or(NoteError::Checkpoint("line 2 is not a decimal number"))?,
+            root: root.ok_or(NoteError::Checkpoint("line 3 is not the base64 of 32 bytes"))?,
         })
     }
 

@@ -90,10 +90,10 @@ pub enum JournalError {
     #[error("journal is read-only")]
     ReadOnly,
     /// An earlier write or sync failed: unacknowledged records may or may not be on the disk. Open the journal again.
-    #[error("journal failed to sync and must be opened again")]
+    #[error("an earlier write or sync failed: open the journal again")]
     Poisoned,
     /// A batch from [`Journal::begin_sync`] was not returned to [`Journal::finish_sync`] yet. Nothing changed.
-    #[error("a batch is being written")]
+    #[error("another batch is being written: finish it first")]
     BatchPending,
     /// The journal has no entry with this number: it was pruned, or not written yet.
     #[error(transparent)]

@@ -73,10 +73,10 @@ pub enum LogFault {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The entry's bytes hash to another leaf than the tree holds.
-    #[error("entry has another hash than the tree holds")]
+    #[error("the hash of the entry differs from the tree's leaf")]
     Leaf,
-    /// The entries lead to another root than the tree has.
-    #[error("entries lead to another root")]
+    /// The the root of the entries differs from the tree's root than the tree has.
+    #[error("the root of the entries differs from the tree's root")]
     Root,
 }
 

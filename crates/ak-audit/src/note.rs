@@ -110,7 +110,7 @@ impl VerifierKey {
     pub fn parse(text: &str) -> Result<VerifierKey, NoteError> {
         let mut parts = text.splitn(3, '+');
         let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::Key("it has not three parts"));
+            return Err(NoteError::Key("expected name+id+key"));
         };
         let bytes = STANDARD.decode(key).map_err(|_| NoteError::Key("it is not base64"))?;
         let (kind, public) = match bytes.split_first() {
@@ -118,7 +118,7 @@ impl VerifierKey {
             Some((0x04, public)) => (KeyKind::Witness, public),
             _ => return Err(NoteError::Key("its algorithm is unknown")),
         };
-        let public = public.try_into().map_err(|_| NoteError::Key("it has not 32 bytes"))?;
+        let public = public.try_into().map_err(|_| NoteError::Key("the public key is not 32 bytes long"))?;
         let key = ed25519_dalek::VerifyingKey::from_bytes(public)
             .map_err(|_| NoteError::Key("it is not on the curve"))?;
         let verifier = VerifierKey::new(name, kind, key)?;
@@ -250,7 +250,7 @@ impl fmt::Display for Note {
 
 fn parse_signature(line: &str) -> Result<NoteSignature, NoteError> {
     let parts = line.strip_prefix("— ").and_then(|rest| rest.split_once(' '));
-    let (name, signature) = parts.ok_or(NoteError::Malformed("a signature line has another form"))?;
+    let (name, signature) = parts.ok_or(NoteError::Malformed("a signature line is not `— name base64`"))?;
     check_name(name)?;
     let bytes = STANDARD.decode(signature).map_err(|_| NoteError::Malformed("a signature is not base64"))?;
     match bytes.split_first_chunk() {

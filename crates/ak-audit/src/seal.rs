@@ -67,13 +67,13 @@ pub enum SealError {
     #[error("not a body, sealed or plain")]
     Form,
     /// A key that the body needs was destroyed.
-    #[error("key {id} is gone")]
+    #[error("key {id} was destroyed, so the body is erased")]
     Erased {
         /// Id of the missing key.
         id: u64,
     },
     /// The key is wrong, or the body or its context was changed.
-    #[error("the body does not open: it was changed, or its key was")]
+    #[error("the body does not authenticate: wrong key, or changed body or context")]
     Changed,
 }
 

@@ -36,7 +36,10 @@ fn a_key_and_a_note_of_another_implementation() {
     let signer =
         SigningKey::from_seed("PeterNeumann", KeyKind::Log, secret[1..].try_into().unwrap()).unwrap();
     assert_eq!(signer.verifier(), &key);
-    assert_eq!(Checkpoint::open(note.as_bytes(), &key), Err(NoteError::Checkpoint("it has not three lines")));
+    assert_eq!(
+        Checkpoint::open(note.as_bytes(), &key),
+        Err(NoteError::Checkpoint("expected at least three lines"))
+    );
 }
 
 #[test]

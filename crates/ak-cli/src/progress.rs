@@ -18,7 +18,7 @@ pub(crate) fn show_progress() -> impl FnMut(u64, u64) {
             is_shown = true;
             let percent = done.saturating_mul(100).checked_div(total).unwrap_or(100);
             let end = if done == total { "\n" } else { "" };
-            eprint!("\rexecuting the journal again: {done} of {total} entries, {percent}%{end}");
+            eprint!("\rre-executing the journal: {done} of {total} entries, {percent}%{end}");
         }
     }
 }

@@ -36,6 +36,11 @@ pub(crate) struct ReplayCommand {
 const PROGRESS_ENTRIES: u64 = 4096;
 
 impl ReplayCommand {
+    /// What is wrong with the journal, which is named.
+    fn invalid(&self, reason: &dyn std::fmt::Display) -> CommandError {
+        CommandError::invalid_journal(format!("{}: {reason}", self.journal.display()))
+    }
+
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let bytes = match self.journal.is_dir() {
             true => ak_host::read_journal(&self.journal).map_err(CommandError::failed)?.to_stream(),
@@ -48,12 +53,11 @@ impl ReplayCommand {
         }
         let tools = if self.rerun_tools { ToolReplay::Rerun } else { ToolReplay::Recorded };
         let mut examination = LogVerifier::new(0, tools);
-        let decoded =
-            export::decode(&bytes).map_err(|error| CommandError::invalid_journal(error.to_string()))?;
+        let decoded = export::decode(&bytes).map_err(|error| self.invalid(&error))?;
         let (mut progress, total) = (show_progress(), decoded.clone().count() as u64);
         for entry in decoded {
             let export::ExportedEntry { leaf, body, snapshot, subjects } =
-                entry.map_err(|error| CommandError::invalid_journal(error.to_string()))?;
+                entry.map_err(|error| self.invalid(&error))?;
             let seq = examination.entries();
             let standing = examination.examine(leaf, StoredBody { body, subjects: &subjects }, snapshot);
             let (name, replies) = match standing {
@@ -61,7 +65,7 @@ impl ReplayCommand {
                 EntryStatus::Opaque => ("opaque", Vec::new()),
                 EntryStatus::NotReplayed => ("not_replayed", Vec::new()),
                 EntryStatus::Invalid(reason) => {
-                    return Err(CommandError::invalid_journal(format!("entry {seq} is wrong: {reason}")));
+                    return Err(self.invalid(&format!("entry {seq} is invalid: {reason}")));
                 }
             };
             if (seq + 1).is_multiple_of(PROGRESS_ENTRIES) || seq + 1 == total {
@@ -76,10 +80,10 @@ impl ReplayCommand {
             }
         }
         if examination.entries() == 0 {
-            return Err(CommandError::invalid_journal(String::from("the journal is empty")));
+            return Err(self.invalid(&"the journal has no entries"));
         }
         if let Some((seq, reason)) = examination.first_wrong() {
-            return Err(CommandError::invalid_journal(format!("entry {seq} is wrong: {reason}")));
+            return Err(self.invalid(&format!("entry {seq} is invalid: {reason}")));
         }
         let (complete, opaque, earlier) =
             (examination.is_complete(), examination.opaque(), examination.not_replayed());
@@ -88,7 +92,8 @@ impl ReplayCommand {
             return Ok(());
         }
         let message = format!(
-            "verified in part: {opaque} entries are opaque, and {earlier} were written by an earlier version, which re-executes them"
+            "verified in part: {opaque} entries are opaque (their bodies were erased), and {earlier} were written by an earlier \
+             version: replay those with that version's `ak`"
         );
         Err(CommandError::partly_verified(message))
     }

@@ -133,7 +133,7 @@ pub unsafe extern "C" fn ak_shutdown(session: *mut AkSession) {
 /// Runs safe code. A panic becomes a failure and does not unwind into C.
 fn catch_panics<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Failure::new(Code::Io, "libak has a bug: a call panicked; shut the session down"))
+        Err(Failure::new(Code::Io, "internal error: the call panicked; shut down this session"))
     })
 }
 

@@ -87,7 +87,7 @@ fn restore(reader: &mut Reader<'_>, config: HeapConfig) -> Result<Heap, RestoreR
     if magic == Ok(MAGIC_2) {
         let count = reader.u32()?;
         if count == 0 {
-            return Err(RestoreReason::Form("version 2 without need"));
+            return Err(RestoreReason::Form("format version 2, but no types of agents"));
         }
         for _ in 0..count {
             let (name, scope) = (reader.name()?, reader.name()?);
@@ -131,7 +131,7 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
         state::RETIRED if generation == u32::MAX => State::Retired,
         state::LIVE => {
             let (0, object) = object(reader, heap)? else {
-                return Err(RestoreReason::Form("live after death"));
+                return Err(RestoreReason::Form("a live object has a deletion number"));
             };
             heap.ledger.add(&object);
             heap.catalog.add(index, &object);
@@ -140,7 +140,7 @@ fn slot(reader: &mut Reader<'_>, heap: &mut Heap, index: u32) -> Result<(), Rest
         state::DEAD => {
             let (order, object) = object(reader, heap)?;
             if order >= heap.tombstones.deaths() || heap.tombstones.holds(order) {
-                return Err(RestoreReason::Form("no such death"));
+                return Err(RestoreReason::Form("deletion number is too high or used twice"));
             }
             heap.tombstones.add(order, index, &object);
             State::Dead(Box::new(Tombstone { object, order }))

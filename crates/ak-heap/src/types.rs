@@ -29,7 +29,7 @@ pub enum TypeError {
     #[error(transparent)]
     Schema(SchemaError),
     /// An object of that type does not satisfy the schema.
-    #[error("object {handle} is there already: {error}")]
+    #[error("existing object {handle} does not satisfy the schema: {error}")]
     Object {
         /// Handle of the object.
         handle: Handle,

@@ -244,9 +244,9 @@ fn errors_name_operation_place_and_reason() {
         0,
         "/a/b",
         Missing,
-        "no array or object to hold it",
+        "the parent is missing or is neither array nor object",
     );
-    check("{}", r#"[{"op":"copy","from":"/x","path":"/a"}]"#, 0, "/x", Missing, "no value there");
+    check("{}", r#"[{"op":"copy","from":"/x","path":"/a"}]"#, 0, "/x", Missing, "no value at this pointer");
     check("[1]", r#"[{"op":"add","path":"/3","value":1}]"#, 0, "/3", Missing, "beyond the end of 1 items");
     check(
         "[1]",

@@ -116,7 +116,7 @@ pub fn drive_interruptible<T>(
 }
 
 pub(crate) fn abandoned() -> Failure {
-    Failure::new(Code::UnknownOutcome, "given up: nobody waits for it any more")
+    Failure::new(Code::UnknownOutcome, "given up: the caller stopped waiting")
 }
 
 /// The outcome of a request, as a future that can be awaited on any runtime. Dropping it cancels the request and
@@ -155,5 +155,5 @@ impl Future for OutcomeFuture {
 }
 
 pub(crate) fn runtime_unavailable(error: &std::io::Error) -> Failure {
-    Failure::new(Code::Io, format!("no threads for what waits: {error}"))
+    Failure::new(Code::Io, format!("cannot start the runtime's threads: {error}"))
 }

@@ -34,11 +34,11 @@ pub fn run(journal: &[u8], out: &mut dyn Write) -> ExitCode {
 enum RunError {
     #[error("{0}")]
     Stream(#[from] export::ExportError),
-    #[error("entry {0} is wrong: {1}")]
+    #[error("entry {0} is invalid: {1}")]
     Wrong(u64, alloc::string::String),
     #[error("the journal is empty")]
     Empty,
-    #[error("the console takes no more")]
+    #[error("cannot write to the console")]
     Console(#[from] fmt::Error),
 }
 

@@ -86,13 +86,16 @@ fn bad_patterns() {
     refused("[net]\ndns = [\"a*.com\"]", "2:8", "host pattern", "'*.example.com'");
     refused("[net]\ndns = [\"127.0.0.1\"]", "2:8", "not a host name", "");
     refused("[net]\nconnect = [\"dns:a.com\"]", "2:12", "port is missing", "':443'");
-    refused("[net]\nconnect = [\"ip:10.0.0.1/8:80\"]", "2:12", "bits set behind", "first address");
+    refused("[net]\nconnect = [\"ip:10.0.0.1/8:80\"]", "2:12", "bits set after", "first address");
     refused("[net]\nconnect = [\"ip:10.0.0/8:80\"]", "2:12", "not an address range", "10.0.0.0/8");
-    refused("[net]\nconnect = [\"a.com:80\"]", "2:12", "what kind of target", "'dns:'");
+    refused("[net]\nconnect = [\"a.com:80\"]", "2:12", "kind of target is ambiguous", "'dns:'");
     refused("[http]\nallow = [\"https://a.com/**\"]", "2:10", "method is missing", "'GET https://");
     refused("[http]\nallow = [\"GTE https://a.com/**\"]", "2:10", "'GTE' is not known", "'GET'");
     refused("[http]\nallow = [\"GET ftp://a.com/**\"]", "2:10", "not a url pattern", "https://host");
     refused("[tools]\nallow = [\"a@\"]", "2:10", "empty", "");
+    refused("[http]\nallow = [\"GET,GTE https://a.com/**\"]", "2:10", "'GTE' is not known", "'GET'");
+    refused("[http]\nallow = [\"GET, HEAD https://a.com/**\"]", "2:10", "'' is not known", "known here: GET");
+    refused("[wasm]\nhostcalls = [\"\"]", "2:14", "empty", "");
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn bad_rules() {
     refused(
         "[[rule]]\neffect = \"permit\"\noperation = \"*\"\ntarget = \"x\"",
         "4:10",
-        "what kind",
+        "kind of target",
         "'tool:'",
     );
     refused(
@@ -159,6 +162,31 @@ fn bad_rules() {
     refused(&rule("when.args.\"/x\" = { in = [] }"), "5:25", "empty", "");
     let twice = "[[rule]]\nid = \"a\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\n";
     refused(&twice.repeat(2), "6:1", "the id 'a' is taken", "");
+}
+
+#[test]
+fn a_list_of_methods_is_each_of_them() {
+    let policy =
+        accepted("[http]\nallow = [\"GET,HEAD https://a.com/**\"]\ndeny = [\"HEAD,PUT https://a.com/x\"]");
+    let decided = |method: &str, url: &str| {
+        let (action, target) = Target::resolve("http", &format!("{method} {url}")).unwrap();
+        policy.decide(&Query::new("main", action, &target)).decision
+    };
+    assert_eq!(decided("GET", "https://a.com/x"), PolicyDecision::Permit);
+    assert_eq!(decided("HEAD", "https://a.com/y"), PolicyDecision::Permit);
+    assert_eq!(decided("HEAD", "https://a.com/x"), PolicyDecision::Forbid);
+    assert_eq!(decided("PUT", "https://a.com/x"), PolicyDecision::Forbid);
+    assert_eq!(decided("PUT", "https://a.com/y"), PolicyDecision::DefaultDeny);
+}
+
+#[test]
+fn host_calls_are_spelled_as_rules_or_as_modules_do() {
+    let policy = accepted("[wasm]\nhostcalls = [\"fs.read\", \"fs_stat\", \"http.*\"]");
+    for (hostcall, allowed) in
+        [("fs_read", true), ("fs_stat", true), ("http_request", true), ("fs_write", false)]
+    {
+        assert_eq!(policy.wasm_hostcall_allowed("main", hostcall), allowed, "{hostcall}");
+    }
 }
 
 /// A verb without its family means the operation that is done to the rule's targets, as in `authorize`.
@@ -215,7 +243,7 @@ fn bad_capabilities_limits_and_labels() {
     refused(
         "[[capability]]\nname = \"net\"\nresource = \"ip:10.0.0.0/8:80\"\nmethods = [\"dns\"]",
         "1:1",
-        "no method",
+        "none of the methods",
         "",
     );
     let limit = "[[limit]]\nid = \"d\"\noperation = \"execute\"\ntarget = \"x\"\n";

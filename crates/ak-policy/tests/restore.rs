@@ -267,16 +267,16 @@ fn no_other_value_is_a_ledger() {
     check("/accounts/cpu/itself/used", 1.into(), usage, "more than was used");
     check(usage, array![3, 3, 1, 3, 3, 1], "/accounts/cpu/itself/usage/3", "not behind the time");
     check(usage, array![3, 5, 1, 4, 4, 1], "/accounts/cpu/itself/usage/3", "not behind the time");
-    check(usage, array![3, 2, 1], "/accounts/cpu/itself/usage/1", "wrong way round");
-    check(usage, array![3, 3, 0], "/accounts/cpu/itself/usage/2", "an amount of nothing");
+    check(usage, array![3, 2, 1], "/accounts/cpu/itself/usage/1", "lower bound exceeds");
+    check(usage, array![3, 3, 0], "/accounts/cpu/itself/usage/2", "the amount is 0");
     check(usage, array![3], usage, "in turn");
-    check("/accounts/tokens/itself/reserved", 17.into(), "/accounts", "not what the open reservations claim");
+    check("/accounts/tokens/itself/reserved", 17.into(), "/accounts", "sum of the open reservations");
     check("/reservations/0/0", 0.into(), "/reservations/0", "not the number of an open");
     check("/reservations/0/0", 2.into(), "/reservations/1", "not the number of an open");
-    check("/reservations/0/1", "below".into(), "/accounts", "not what the open reservations claim");
-    check("/reservations/0/1", "me".into(), "/reservations/0/1", "nobody who spends");
+    check("/reservations/0/1", "below".into(), "/accounts", "sum of the open reservations");
+    check("/reservations/0/1", "me".into(), "/reservations/0/1", "expected 'itself' or 'below'");
     check("/reservations/0/2/0/0", "x".into(), "/reservations/0/2/0/0", "no dimension");
-    check("/reservations/0/2/0/1", u64::MAX.into(), "/accounts", "not what the open reservations claim");
+    check("/reservations/0/2/0/1", u64::MAX.into(), "/accounts", "sum of the open reservations");
     check("/reservations/0/2/0", array!["tokens"], "/reservations/0/2/0", "items");
     let error = Ledger::from_value(&with(&value, "/last", 2.into())).unwrap_err();
     assert_eq!(error.to_string(), "ledger at '/reservations/2': not the number of an open reservation");
@@ -305,8 +305,8 @@ fn no_other_value_is_a_table_of_grants() {
         refused(GrantTable::from_value, &value, &pointer, put, &at, words);
     };
     check("/first_loaded", array![8, 8], "", "older than its grant");
-    check("/first_loaded", array![7, 6], "/first_loaded", "wrong way round");
-    check("/bucket/per_us", 0.into(), "/bucket/per_us", "nothing");
+    check("/first_loaded", array![7, 6], "/first_loaded", "lower bound exceeds");
+    check("/bucket/per_us", 0.into(), "/bucket/per_us", "the period is 0");
     check("/bucket/count", (1u64 << 32).into(), "/bucket/count", "in range");
     check("/bucket/owed", "00".into(), "/bucket/owed", "in digits");
     check("/bucket/owed", "+1".into(), "/bucket/owed", "in digits");
@@ -352,8 +352,8 @@ fn no_other_value_is_a_table_of_limits() {
         "more slices",
     );
     check("/open/0/1/0/0", "x".into(), "/open/0/1/0/0", "digest");
-    check("/open/0/1/0/0", "0".repeat(64).into(), "/open/0/1/0", "of no limit");
-    check("/open/0/1/0/2", "memory".into(), "/open/0/1/0/2", "nothing that a limit sums up");
+    check("/open/0/1/0/0", "0".repeat(64).into(), "/open/0/1/0", "no entry in");
+    check("/open/0/1/0/2", "nonsense".into(), "/open/0/1/0/2", "not a dimension");
     check("/last", 0.into(), "/open/0/0", "not the number of an open");
 }
 
@@ -474,10 +474,10 @@ fn a_claim_is_taken_up_where_it_is_open() {
         assert_eq!(error.table, "claim");
     };
     check(array![array![child.to_u64(), 2]], "/0/1", "not open");
-    check(array![array![child.to_u64(), 1], array![grandchild.to_u64(), 1]], "/1/0", "no ancestor");
-    check(array![array![child.to_u64(), 1], array![child.to_u64(), 1]], "/1/0", "no ancestor");
-    check(array![array![root.to_u64() + 9, 1]], "/0/0", "never was");
-    check(array![array![child.to_u64() + (1 << 32), 1]], "/0/0", "never was");
+    check(array![array![child.to_u64(), 1], array![grandchild.to_u64(), 1]], "/1/0", "not an ancestor");
+    check(array![array![child.to_u64(), 1], array![child.to_u64(), 1]], "/1/0", "not an ancestor");
+    check(array![array![root.to_u64() + 9, 1]], "/0/0", "no capability ever had");
+    check(array![array![child.to_u64() + (1 << 32), 1]], "/0/0", "no capability ever had");
     check(Value::from(vec![array![child.to_u64(), 1]; DEPTH_MAX + 2]), "", "longer");
     check(object! {}, "", "not an array");
 

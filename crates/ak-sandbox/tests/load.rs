@@ -430,7 +430,7 @@ fn a_manifest_is_refused_with_its_place() {
     refuse(&minimal("needs = 'fs.read:/x'"), 5, 1, "at /needs: must be an array");
     refuse(&minimal("description = 1"), 5, 1, "at /description: must be a string");
     refuse(&minimal("input = 3"), 5, 1, "at /input: must be a JSON Schema or the path of one");
-    refuse(&minimal("input = { at = 2026-01-01 }"), 5, 16, "must be a JSON type, which a date is not");
+    refuse(&minimal("input = { at = 2026-01-01 }"), 5, 16, "must be a JSON type, found a date");
     refuse(&minimal("input = { minimum = nan }"), 5, 21, "must be a finite number");
     refuse(&minimal("input = { minimum = 9223372036854775808 }"), 5, 21, "must be an integer of 64 bits");
     let unique = Manifest::parse(&minimal("name = 'twice'")).unwrap_err();

@@ -34,10 +34,10 @@ pub enum JournalFault {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// The entries of a batch lead to another root than its commit states.
-    #[error("entries lead to another root than they were committed with")]
+    #[error("the root of the batch's entries differs from its commit")]
     Root,
     /// The log is shorter than one of the caller's checkpoints states.
-    #[error("log is shorter than the checkpoint at {size}")]
+    #[error("log has fewer entries than the checkpoint states: {size}")]
     RolledBack {
         /// Size stated by the checkpoint.
         size: u64,

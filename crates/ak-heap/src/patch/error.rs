@@ -57,10 +57,10 @@ pub enum PatchReason {
     #[error("the whole document cannot be removed")]
     RemoveRoot,
     /// There is no value at the pointer.
-    #[error("no value there")]
+    #[error("no value at this pointer")]
     NoValue,
     /// The container at the pointer does not exist, or is neither array nor object.
-    #[error("no array or object to hold it")]
+    #[error("the parent is missing or is neither array nor object")]
     NoContainer,
     /// The token is not an array index: decimal digits without leading zeros, or `-` to append.
     #[error("not an array index")]

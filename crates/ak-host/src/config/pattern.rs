@@ -37,7 +37,7 @@ impl TryFrom<String> for Pattern {
         let parsed = regex_syntax::ParserBuilder::new().utf8(false).build().parse(&text);
         let parsed = parsed.map_err(|error| short(&error))?;
         if parsed.properties().minimum_len().is_none_or(|least| least == 0) {
-            return Err("the pattern matches where nothing is".into());
+            return Err("the pattern matches the empty text".into());
         }
         match parsed.properties().maximum_len() {
             None => Err(format!(

@@ -102,11 +102,12 @@ pub(super) async fn authenticate(
         (None, None) => match limits.guests.try_acquire() {
             Some(guest) => Ok((admitted(kernel.driver.open_guest().await?, vec![permit, Some(guest)]), None)),
             None if limits.guests.max > 0 => {
-                let message = format!("there are {} guests already", limits.guests.max);
+                let message =
+                    format!("the limit of {} guests is reached: try again later", limits.guests.max);
                 Err(Failure::new(Code::Quota, message))
             }
             None => {
-                let message = "no credential came with HELLO, and guests are not let in: set AK_TOKEN_FILE to the file that \
+                let message = "no credential came with HELLO, and guests are not admitted: set AK_TOKEN_FILE to the file that \
                                `ak serve` made";
                 Err(Failure::new(Code::CapMissing, message))
             }
@@ -119,7 +120,7 @@ pub(super) async fn authenticate(
 }
 
 fn sessions_full() -> Failure {
-    let message = "the daemon has as many sessions as it takes: end some, or try again later";
+    let message = "the daemon's limit of sessions is reached: close one, or try again later";
     Failure::new(Code::Quota, message)
 }
 

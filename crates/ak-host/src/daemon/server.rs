@@ -53,6 +53,9 @@ pub struct Server {
     shared: Arc<Shared>,
 }
 
+/// Most bytes of a socket's path (unix(7): `sun_path` without its NUL).
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 impl Server {
     /// Listens on a Unix socket at `path`. A client that presents `token` becomes the owner; see
     /// [`owner_token`](crate::owner_token). A stale socket at `path`, on which no process listens, is replaced; any
@@ -60,8 +63,17 @@ impl Server {
     ///
     /// # Errors
     /// When `connection` is not embedded, the socket cannot be created, another daemon already listens on it, or
-    /// another file exists at `path`.
+    /// another file exists at `path`. The error names the path.
     pub fn bind(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
+        Self::listen(connection, path, token)
+            .map_err(|error| io::Error::new(error.kind(), format!("socket {}: {error}", path.display())))
+    }
+
+    fn listen(connection: &Connection, path: &Path, token: &str) -> io::Result<Server> {
+        if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+            let message = format!("the path of a Unix socket has at most {SOCKET_PATH_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
         let kernel =
             connection.embedded().ok_or_else(|| io::Error::other("only an embedded kernel can be served"))?;
         remove_stale_socket(path)?;

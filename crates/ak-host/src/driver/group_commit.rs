@@ -258,8 +258,7 @@ impl GroupCommit {
             let needed = state.required_bytes_with_step(ticket, &step);
             state.allocate_space(&mut log, needed);
             if needed > state.space.ordinary {
-                let message =
-                    "the disk has no room to record what came, so it was stopped. Free some, and ask again";
+                let message = "the disk is full: the next step of the effect cannot be recorded, so the effect was stopped. Free disk space and retry";
                 let failure = Failure::new(Code::LogFull, message);
                 state.kernel.refuse_steps(ticket, failure.clone());
                 return Err(failure);

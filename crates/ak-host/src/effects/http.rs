@@ -188,7 +188,7 @@ fn build_request(job: &HttpJob, secrets: &Secrets) -> Result<(Request<Full<Bytes
     if let Some((name, _)) = filled.headers.iter().find(|(name, value)| {
         holds_secret && is_one_of(name, &TRANSFORMING_HEADERS) && !value.eq_ignore_ascii_case("identity")
     }) {
-        return Err(HttpError::Request(format!("header {name:?} may not stand beside a secret")));
+        return Err(HttpError::Request(format!("header {name:?} is not allowed in a request with a secret")));
     }
     let headers = filled.headers.iter().map(|(name, value)| (&***name, &**value));
     let request = new_request(&hop.method, &hop.url, headers, filled.body.as_deref().unwrap_or_default());

@@ -50,7 +50,7 @@ impl TimeLeft {
     fn over(&self) -> Option<(Code, String)> {
         let now = Instant::now();
         if self.stop.is_cancelled() {
-            Some((Code::UnknownOutcome, "stopped: nobody waits for it any more".into()))
+            Some((Code::UnknownOutcome, "stopped: the caller stopped waiting".into()))
         } else if self.agent_due.is_some_and(|due| now >= due) {
             Some((Code::BudgetExceeded, "the wall time of the agent is used up".into()))
         } else if now >= self.own_due {

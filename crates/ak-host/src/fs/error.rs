@@ -23,21 +23,21 @@ pub(crate) enum FileError {
     TooManyLinks,
     #[error("the symbolic link to {0:?} is not followed: {1}")]
     LinkNotFollowed(String, &'static str),
-    #[error("no such file: a name that is not UTF-8 cannot be asked for")]
+    #[error("no such file: names of files in requests are UTF-8")]
     NotUtf8,
     #[error("the path crosses into another file system")]
     CrossesMount,
     #[error("expected a {1}, found a {0}")]
     WrongKind(&'static str, &'static str),
-    #[error("it has several links")]
+    #[error("the file has several hard links, so it is not replaced")]
     HardLink,
-    #[error("the kernel's own files are out of reach")]
+    #[error("the file is protected: it belongs to the kernel or its operator")]
     Protected,
     #[error("{0}")]
     Preserve(#[from] PreserveError),
     #[error("it is longer than {0} bytes")]
     TooLong(u64),
-    #[error("it does not lie beneath the granted root")]
+    #[error("the path is not beneath the granted root")]
     OutsideRoot,
     #[error("the pattern is refused: {0}")]
     Pattern(String),

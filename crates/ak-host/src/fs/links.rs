@@ -33,12 +33,12 @@ pub(super) fn link_target(
         }
     };
     if target.starts_with('/') && names.contains(&"..") {
-        return Err(refuse("its `..` stands behind a name"));
+        return Err(refuse("the link's target has `..` after a name"));
     }
     let mut named = false;
     for name in text.split('/').filter(|name| !matches!(*name, "" | ".")) {
         match name {
-            ".." if named => return Err(refuse("its `..` stands behind a name")),
+            ".." if named => return Err(refuse("the link's target has `..` after a name")),
             ".." => drop(names.pop().ok_or_else(out)?),
             name => {
                 named = true;

@@ -122,7 +122,8 @@ fn names(file: BorrowedFd<'_>) -> io::Result<Vec<String>> {
     let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
     names
         .map(|name| {
-            String::from_utf8(name.to_vec()).map_err(|_| io::Error::other("a name of theirs is not UTF-8"))
+            String::from_utf8(name.to_vec())
+                .map_err(|_| io::Error::other("the name of an extended attribute is not UTF-8"))
         })
         .collect()
 }

@@ -182,7 +182,7 @@ fn walk_some(
         for entry in entries {
             seen += 1;
             if seen > entries_max {
-                return Err(io::Error::other("there is too much beneath a protected directory"));
+                return Err(io::Error::other("a protected directory has too many entries to be watched"));
             }
             let path = entry?.path();
             // An entry that has vanished, or is inaccessible, is skipped.

@@ -94,7 +94,9 @@ impl FileTarget<'_> {
                 return Ok(Completion::Done);
             }
         }
-        Err(FileError::System(io::Error::other("others changed it all the time")))
+        Err(FileError::System(io::Error::other(
+            "the file kept changing while it was written; gave up after 8 tries",
+        )))
     }
 
     /// Creates the target with the mode and access list that the system gives new files in the directory. Returns false
@@ -228,7 +230,9 @@ impl FileTarget<'_> {
                 return Ok(Completion::Done);
             }
         }
-        Err(FileError::System(io::Error::other("others changed it all the time")))
+        Err(FileError::System(io::Error::other(
+            "the file kept changing while it was written; gave up after 8 tries",
+        )))
     }
 
     /// Appends to the existing target. Returns false when another file has taken its name meanwhile.

@@ -29,7 +29,7 @@ pub(crate) enum HttpError {
     Timeout(u64),
     #[error("stopped by the kernel")]
     Aborted,
-    #[error("given up: nobody waits for it any more")]
+    #[error("given up: the caller stopped waiting")]
     Abandoned,
 }
 

@@ -40,7 +40,7 @@ impl Sessions {
     /// # Errors
     /// QUOTA if `max` sessions are open, or all numbers were assigned.
     pub(crate) fn open(&mut self, agent: AgentId, max: u64) -> Result<SessionId, Failure> {
-        let full = || Failure::new(Code::Quota, format!("there are {max} sessions already"));
+        let full = || Failure::new(Code::Quota, format!("the limit of {max} sessions is reached: close one"));
         if self.open.len() as u64 >= max {
             return Err(full());
         }

@@ -73,8 +73,7 @@ impl CapabilitySpec {
         }
         if let Some(minutes) = self.expires_minutes {
             let until = minutes.checked_mul(MINUTE_US).and_then(|us| us.checked_add(now.high_us));
-            caveats
-                .push(Caveat::ExpiresAt(until.ok_or_else(|| wrong("more minutes than a clock can count"))?));
+            caveats.push(Caveat::ExpiresAt(until.ok_or_else(|| wrong("expires_minutes is too large"))?));
         }
         caveats.extend(self.rate.map(Caveat::Rate));
         caveats.extend(self.uses.map(Caveat::Uses));

@@ -129,10 +129,10 @@ struct Came<'f>(&'f PolicyFiles);
 
 impl Loader for Came<'_> {
     fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String> {
-        let path =
-            profile_path(base_dir, name).ok_or("it is relative to no file: load the policy from one")?;
+        let path = profile_path(base_dir, name)
+            .ok_or("a relative include needs a policy that was loaded from a file")?;
         let file = self.0.included.iter().find(|file| *file.path == *path);
-        let file = file.ok_or("it did not come with the policy")?;
+        let file = file.ok_or("the included file was not sent with the request")?;
         let directory = path.rsplit_once('/').map(|(directory, _)| String::from(directory));
         let base_dir = directory.map(|directory| if directory.is_empty() { "/".into() } else { directory });
         Ok(Included { identity: path, text: file.text.as_ref().into(), base_dir })

@@ -37,8 +37,7 @@ impl PresentedCapability {
             | Caveat::Run(_) => false,
         };
         if authority.caveats().any(counts) {
-            let message =
-                "rates, uses and budgets are counted by the kernel: attenuate the capability, not its token";
+            let message = "a token cannot add rates, uses or budgets: attenuate the capability instead";
             return Err(Failure::new(Code::CapInvalid, message).presented());
         }
         if authority.caveats().len() > CAVEATS_MAX {

@@ -46,11 +46,14 @@ impl ToolRequest {
         let request = ToolRequest::decode(operation, &args, fuel_left)?;
         if let Some(Request::Infer(InferRequest { stream, price, .. })) = request.request() {
             if *stream {
-                let message = "args.stream: a tool takes an answer as a whole";
+                let message = "args.stream: tools cannot stream; omit it";
                 return Err(Failure::new(Code::InvalidArgument, message));
             }
             if price.is_some() {
-                return Err(Failure::new(Code::InvalidArgument, "args.price: is not a tool's to say"));
+                return Err(Failure::new(
+                    Code::InvalidArgument,
+                    "args.price: tools cannot set the price; omit it",
+                ));
             }
         }
         Ok(request)

@@ -475,12 +475,16 @@ impl Gate<'_> {
         let (rule, reason, setting) = match &act {
             Act::Tool(name) => (
                 KernelRule::ProviderTools,
-                format!("{pointer} has the provider act ({name}), and no [infer] provider_tools permits it"),
+                format!(
+                    "{pointer} requests the provider action {name}, which no `[infer] provider_tools` permits"
+                ),
                 format!("provider_tools = [{name:?}]"),
             ),
             Act::State => (
                 KernelRule::ProviderState,
-                format!("{pointer} uses or leaves state at the provider, and no [infer] stateful permits it"),
+                format!(
+                    "{pointer} uses or creates state at the provider, which no `[infer] stateful` permits"
+                ),
                 "stateful = true".into(),
             ),
         };
@@ -778,7 +782,9 @@ fn too_many_steps(target: Option<String>) -> (DecisionRecord, Result<Pass, Failu
 }
 
 pub(crate) fn over_steps() -> Failure {
-    let message = format!("to decide on it takes more than {REQUEST_STEPS_MAX} steps; ask for less at once");
+    let message = format!(
+        "deciding on the request takes more than {REQUEST_STEPS_MAX} steps; split it into smaller requests"
+    );
     Failure::new(Code::Limit, message)
 }
 

@@ -299,7 +299,7 @@ struct Ending {
 impl Ending {
     /// For an effect of which it is unknown whether it happened: everything that was reserved counts as used.
     fn unknown(pending: &PendingEffect) -> Ending {
-        let message = "this was begun, and nothing reliable came back: it may or may not have happened";
+        let message = "the effect was started, but its outcome is unknown: it may or may not have happened";
         let failure = pending.aborted.clone();
         let failure = failure.unwrap_or_else(|| Failure::new(Code::UnknownOutcome, message));
         Ending { used: Amounts::new(), outcome: Err(failure), belongs: true }

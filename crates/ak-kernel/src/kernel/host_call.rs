@@ -129,7 +129,10 @@ impl Kernel {
         loop {
             let ticket = line.last().copied().unwrap_or(ticket);
             let Some(tool) = self.pending.get(&ticket) else {
-                return Err(Failure::new(Code::Replay, "the tool that led to this call is gone"));
+                return Err(Failure::new(
+                    Code::Replay,
+                    "the calling tool has ended: it makes no more host calls",
+                ));
             };
             if !matches!(*tool.request, Request::Tools(ToolsRequest::Call { .. })) {
                 return Err(Failure::new(Code::InvalidArgument, "only a running tool makes host calls"));

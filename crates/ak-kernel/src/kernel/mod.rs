@@ -269,7 +269,12 @@ impl Kernel {
     fn check_effects(&self, caller: &Caller) -> Result<(), Failure> {
         let Config { effects_max, effects_per_agent_max, .. } = self.config;
         let open = self.pending.len() as u64;
-        let refused = |max: u64| Failure::new(Code::Quota, format!("{max} effects are under way already"));
+        let refused = |max: u64| {
+            Failure::new(
+                Code::Quota,
+                format!("the limit of {max} pending effects is reached: wait until one ends"),
+            )
+        };
         if caller.account.is_main() {
             return if open < effects_max { Ok(()) } else { Err(refused(effects_max)) };
         }

@@ -159,19 +159,18 @@ impl Kernel {
         };
         let length = step.to_value().json_len() as u64;
         let Some(pending) = self.pending.get_mut(&ticket) else {
-            let too_long = || Failure::new(Code::Limit, "nothing is under way that this step belongs to");
+            let too_long = || Failure::new(Code::Limit, "no pending effect has this ticket");
             return if length <= RECORD_BYTES { Ok(step) } else { Err(too_long()) };
         };
         let refused = if matches!(step, Step::Chunk { .. }) {
             (length > answer_max)
-                .then(|| format!("a piece of the answer takes {length} bytes, the limit is {answer_max}"))
+                .then(|| format!("one chunk of the answer takes {length} bytes, the limit is {answer_max}"))
         } else {
             let taken = pending.steps_bytes.saturating_add(INPUT_BYTES).saturating_add(length);
             let max = pending.request.effect_size(&self.config).map_or(0, |size| size.steps_bytes_max);
             pending.steps_bytes = taken.min(max);
-            (taken > max).then(|| {
-                format!("its redirects, links and addresses take more than the {max} bytes that are recorded of them")
-            })
+            (taken > max)
+                .then(|| format!("the steps of this effect exceed the {max} bytes that are recorded of them"))
         };
         match refused {
             None => Ok(step),
@@ -255,7 +254,7 @@ fn shortened(completion: Completion, length: u64, max: u64) -> Completion {
         | Completion::Tool { .. }
         | Completion::Unknown => Completion::Failed {
             code: Code::BufferOverflow,
-            message: format!("what came back takes {length} bytes in the log, the limit is {max}"),
+            message: format!("the effect's result takes {length} bytes in the log, the limit is {max}"),
             context,
             spent,
         },

@@ -316,7 +316,7 @@ fn http_args(request: &HttpRequest, prepared: &Prepared) -> Result<Value, String
     let mut headers = Object::new();
     for (name, value) in &request.headers {
         if name.is_empty() || !name.bytes().all(is_token_byte) {
-            return Err(format!("{:?} is no name of a header", &**name));
+            return Err(format!("{:?} is not a valid header name (RFC 9110)", &**name));
         }
         if value.bytes().any(|byte| matches!(byte, 0 | b'\r' | b'\n')) {
             return Err(format!("the value of header {} holds a line break or a NUL", &**name));

@@ -280,9 +280,8 @@ impl Kernel {
         let tool = checked.map_err(|reason| Failure::new(Code::InvalidArgument, reason))?;
         if Toolbox::is_taken(&tool.manifest().name, &module) {
             let name = &tool.manifest().name;
-            let message = format!(
-                "the tool is refused: {name} is the name of a tool that comes with the kernel: choose another"
-            );
+            let message =
+                format!("the tool is refused: {name} is the name of a built-in tool: choose another");
             return Err(Failure::new(Code::InvalidArgument, message));
         }
         let tool = self.toolbox.register(tool, module, env)?;

@@ -184,7 +184,7 @@ impl Replay {
         let record = self.kernel.as_mut().and_then(Kernel::poll_record);
         let record = record.ok_or_else(|| wrong(String::from("nothing follows from this input")))?;
         if *record.leaf != *leaf {
-            return Err(wrong(String::from("another entry follows from this input than the one recorded")));
+            return Err(wrong(String::from("the recorded entry differs from the one that this input gives")));
         }
         // The body contains values that are computed again, such as the digest of a snapshot.
         if *record.body != *body {

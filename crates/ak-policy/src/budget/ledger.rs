@@ -332,7 +332,7 @@ impl Ledger {
                 let known = [Spender::Itself, Spender::Below].into_iter();
                 let text = spender.text()?;
                 let found = known.into_iter().find(|own| own.as_str() == text);
-                let found = found.ok_or_else(|| spender.wrong("nobody who spends"))?;
+                let found = found.ok_or_else(|| spender.wrong("expected 'itself' or 'below'"))?;
                 (id.number()?, found, self::amounts(&amounts)?)
             };
             let follows = ledger.open.last_key_value().map_or(id > 0, |(before, _)| *before < id);
@@ -351,7 +351,7 @@ impl Ledger {
         };
         accounts.demand(
             ledger.accounts.iter().all(adds_up),
-            "what is reserved is not what the open reservations claim",
+            "reserved amounts differ from the sum of the open reservations",
         )?;
         Ok(ledger)
     }

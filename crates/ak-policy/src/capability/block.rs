@@ -39,7 +39,7 @@ pub enum TokenError {
     #[error("token is not authentic")]
     NotAuthentic,
     /// The token would have too many blocks, or the caveats do not fit.
-    #[error("token has no room for the caveats")]
+    #[error("token would exceed 16 blocks or 4096 bytes")]
     Full,
 }
 

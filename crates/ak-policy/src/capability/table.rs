@@ -79,7 +79,7 @@ impl CapReservation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeriveError {
     /// The parent was revoked, or never existed.
-    #[error("the capability was revoked or never was")]
+    #[error("the capability was revoked or does not exist")]
     Revoked,
     /// The table already has [`CAPABILITIES_MAX`] capabilities.
     #[error("there are {CAPABILITIES_MAX} capabilities already")]
@@ -96,7 +96,7 @@ pub enum DeriveError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CapDenial {
     /// The capability was revoked, or never existed.
-    #[error("the capability was revoked or never was")]
+    #[error("the capability was revoked or does not exist")]
     Revoked,
     /// The capability is not valid yet.
     #[error("the capability is not valid yet")]
@@ -105,7 +105,7 @@ pub enum CapDenial {
     #[error("the capability has expired")]
     Expired,
     /// The capability is for other operations, targets or agents.
-    #[error("the capability does not cover this")]
+    #[error("the capability does not cover this operation, target or agent")]
     Scope,
     /// The capability belongs to another run.
     #[error("the capability belongs to another run")]
@@ -335,13 +335,13 @@ impl CapTable {
                     let is_above = below.is_none_or(|below| {
                         self.lineage(below).skip(1).any(|(ancestor, _)| ancestor == capability)
                     });
-                    id.demand(is_above, "no ancestor of the capability before it")?;
+                    id.demand(is_above, "not an ancestor of the previous capability")?;
                     below = Some(capability);
                     node.ledger.reservation(number.number()?)
                 }
                 None => {
                     let was_revoked = below.is_none() && self.was_revoked(capability);
-                    id.demand(was_revoked, "there never was such a capability")?;
+                    id.demand(was_revoked, "no capability ever had this id")?;
                     Some(Reservation::of_nothing(number.number()?))
                 }
             };

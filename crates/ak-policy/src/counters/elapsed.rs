@@ -60,7 +60,7 @@ impl Elapsed {
     pub(crate) fn read(part: &Part<'_>) -> ReadResult<Self> {
         let [low, high] = part.tuple()?;
         let elapsed = Self { low_us: low.number()?, high_us: high.number()? };
-        part.demand(elapsed.low_us <= elapsed.high_us, "the bounds are the wrong way round")?;
+        part.demand(elapsed.low_us <= elapsed.high_us, "the lower bound exceeds the upper bound")?;
         Ok(elapsed)
     }
 }

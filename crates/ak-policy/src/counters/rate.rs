@@ -193,8 +193,8 @@ impl Bucket {
         } else {
             part.members(["count", "per_us", "owed", "at"])?
         };
-        let rate = Rate::new(count.number()?, per_us.number()?)
-            .ok_or_else(|| per_us.wrong("a period of nothing"))?;
+        let rate =
+            Rate::new(count.number()?, per_us.number()?).ok_or_else(|| per_us.wrong("the period is 0"))?;
         let text = number.text()?;
         let parsed: Option<u128> = text.parse().ok().filter(|number: &u128| number.to_string() == text);
         let parsed = parsed.ok_or_else(|| number.wrong("not a whole number in digits"))?;

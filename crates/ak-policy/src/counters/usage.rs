@@ -136,10 +136,10 @@ impl Usage {
         while let (Some(low), Some(high), Some(number)) = (items.next(), items.next(), items.next()) {
             let last = Elapsed { low_us: low.number()?, high_us: high.number()? };
             let entry = Entry { last, amount: number.number()? };
-            high.demand(last.low_us <= last.high_us, "the bounds are the wrong way round")?;
+            high.demand(last.low_us <= last.high_us, "the lower bound exceeds the upper bound")?;
             let follows = |before: &Entry| before.last != last && before.last.latest(last) == last;
             low.demand(usage.0.back().is_none_or(follows), "not behind the time before it")?;
-            number.demand(entry.amount > 0, "an amount of nothing")?;
+            number.demand(entry.amount > 0, "the amount is 0")?;
             usage.0.push_back(entry);
             part.demand(usage.0.len() <= ENTRIES_MAX, "more amounts than are kept apart")?;
         }

@@ -70,7 +70,7 @@ fn resource_fault(node: &Node<'_>, error: ScopeError) -> Fault {
 }
 
 fn minutes_us(node: &Node<'_>) -> ReadResult<u64> {
-    node.unsigned()?.checked_mul(MINUTE_US).ok_or_else(|| node.fault("more minutes than a clock can count"))
+    node.unsigned()?.checked_mul(MINUTE_US).ok_or_else(|| node.fault("expires_minutes is too large"))
 }
 
 fn rate(node: &Node<'_>) -> ReadResult<Rate> {

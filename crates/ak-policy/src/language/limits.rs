@@ -89,7 +89,7 @@ fn sum(node: &Node<'_>, actions: Actions, strict: bool) -> ReadResult<Measure> {
     }
     let selector = Selector::parse(text).map_err(|error| node.fault(error.to_string()))?;
     if strict && actions.iter().all(|action| WITHOUT_ARGUMENTS.contains(&action)) {
-        let fault = node.fault("what the limit is about has no arguments to sum up");
+        let fault = node.fault("the limit's operations have no arguments to sum up");
         return Err(fault.with_hint("write count = true"));
     }
     let first = text.split('/').nth(1).unwrap_or_default();

@@ -126,7 +126,7 @@ pub(crate) fn targets(
     for item in node.one_or_many()? {
         let pattern = target(&item, &kinds, base)?;
         if !kinds.iter().any(|kind| pattern.fits(*kind)) {
-            return Err(item.fault("no operation of the rule is done to such a target"));
+            return Err(item.fault("no operation of the rule applies to this kind of target"));
         }
         patterns.push(pattern);
     }

@@ -115,10 +115,12 @@ impl<'a> Sections<'a> {
                     text.split_once(' ').map_or((None, text), |(method, url)| (Some(method), url));
                 let actions = match method {
                     Some("*") => actions("http.*"),
-                    Some(method) => match Action::from_method(method) {
-                        Some(action) => Actions::of(action),
-                        None => return Err(unknown_method(&item, method)),
-                    },
+                    // One, or several: `GET,HEAD`.
+                    Some(methods) => methods.split(',').try_fold(Actions::NONE, |actions, method| {
+                        let action =
+                            Action::from_method(method).ok_or_else(|| unknown_method(&item, method))?;
+                        Ok(actions.union(Actions::of(action)))
+                    })?,
                     None if effect == Effect::Forbid => actions("http.*"),
                     None => {
                         let fault = item.fault("the method is missing");
@@ -161,7 +163,7 @@ impl<'a> Sections<'a> {
         }
         let settings = &mut self.settings;
         settings.wasm_modules = NameList { allow: modules, deny: globs("deny")?.unwrap_or_default() };
-        settings.wasm_hostcalls = NameList { allow: globs("hostcalls")?, deny: Vec::new() };
+        settings.wasm_hostcalls = NameList { allow: hostcalls(&table)?, deny: Vec::new() };
         Ok(())
     }
 
@@ -280,6 +282,16 @@ fn actions(text: &str) -> Actions {
 
 fn actions_of(actions: &[Action]) -> Actions {
     actions.iter().copied().collect()
+}
+
+/// Reads `hostcalls`, which may be spelled as rules are (`fs.read`) or as modules import them (`fs_read`).
+fn hostcalls(table: &Table<'_>) -> ReadResult<Option<Vec<Glob>>> {
+    let Some(node) = table.find("hostcalls") else { return Ok(None) };
+    let glob = |item: Node<'_>| {
+        let text = item.text()?.replace('.', "_");
+        Glob::parse(&text).map_err(|error| pattern_fault(&item, error))
+    };
+    node.items()?.into_iter().map(glob).collect::<ReadResult<_>>().map(Some)
 }
 
 fn unknown_method(item: &Node<'_>, method: &str) -> super::document::Fault {

@@ -97,7 +97,7 @@ pub enum LimitError {
         pointer: String,
     },
     /// Determining the charges takes more steps than a decision may take.
-    #[error("to tell which limits a request falls under takes more than {DECISION_STEPS_MAX} steps")]
+    #[error("finding the limits that apply to the request takes more than {DECISION_STEPS_MAX} steps")]
     TooManySteps,
 }
 

@@ -56,7 +56,7 @@ pub(crate) enum ScopeError {
     MethodsMissing,
     #[error("'{method}' is no method of '{name}', which has {known}")]
     Method { method: String, name: String, known: String },
-    #[error("no method is done to such a resource")]
+    #[error("none of the methods applies to this kind of resource")]
     Unfit,
 }
 

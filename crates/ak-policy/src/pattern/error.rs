@@ -22,13 +22,13 @@ pub(crate) enum PatternError {
     NotAbsolute,
     #[error("'./' has no directory to start from")]
     NoBase,
-    #[error("no canonical path has an empty, '.' or '..' segment")]
+    #[error("pattern has an empty, '.' or '..' segment, which never matches")]
     Dots,
     #[error("a host pattern is a name, '*.name' or '*'")]
     HostWildcard,
     #[error("not an address range")]
     Cidr,
-    #[error("the range has bits set behind its prefix length")]
+    #[error("the address has bits set after its prefix length")]
     CidrHostBits,
     #[error("port is missing, or neither a number, a range nor '*'")]
     Ports,
@@ -38,7 +38,7 @@ pub(crate) enum PatternError {
     UrlCharacter,
     #[error("an e-mail pattern has an '@'")]
     Email,
-    #[error("cannot tell what kind of target this is")]
+    #[error("the kind of target is ambiguous")]
     Kind,
     #[error(transparent)]
     Target(#[from] TargetError),

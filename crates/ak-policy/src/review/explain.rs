@@ -150,10 +150,9 @@ fn reason(evaluation: &Evaluation<'_>, query: &Query<'_>) -> String {
         (PolicyDecision::Expired, Some(rule)) => {
             alloc::format!("the grant '{rule}' of {action} on {target} has expired")
         }
-        (PolicyDecision::RateLimited { retry_after_us }, Some(rule)) => alloc::format!(
-            "the rate of the grant '{rule}' of {action} on {target} is used up for {} ms",
-            retry_after_us.div_ceil(1_000)
-        ),
+        (PolicyDecision::RateLimited { .. }, Some(rule)) => {
+            alloc::format!("the rate of the grant '{rule}' of {action} on {target} is reached")
+        }
         (_, _) => alloc::format!("no rule permits {action} on {target}"),
     };
     if agent != query.agent {

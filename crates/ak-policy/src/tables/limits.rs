@@ -210,7 +210,7 @@ impl LimitTable {
         let known: BTreeSet<LimitId> = table.counts.keys().copied().collect();
         table.read_open(&open, &last, |part| {
             let share = Share::read(part)?;
-            part.demand(known.contains(&share.limit), "of no limit that is kept count of")?;
+            part.demand(known.contains(&share.limit), "the limit has no entry in 'counts'")?;
             Ok(share)
         })?;
         Ok(table)
@@ -282,7 +282,7 @@ impl Share {
         let [limit, amount, usage] = part.tuple()?;
         let dimension = |part: &Part<'_>| {
             let dimension = Dimension::from_name(part.text()?).filter(|own| USAGE_DIMENSIONS.contains(own));
-            dimension.ok_or_else(|| part.wrong("nothing that a limit sums up has this name"))
+            dimension.ok_or_else(|| part.wrong("not a dimension that a limit can sum up"))
         };
         Ok(Self {
             limit: LimitId::read(limit.text()?, &limit)?,

@@ -21,7 +21,7 @@ pub enum TargetError {
     #[error("path is not absolute")]
     NotAbsolute,
     /// A name contains a control character, white space at an end, or an `@` in the wrong place.
-    #[error("name holds a character that names may not have there")]
+    #[error("name contains a control character, outer white space or a misplaced '@'")]
     NameCharacter,
     /// The text is not a host name.
     #[error("not a host name")]
@@ -49,7 +49,7 @@ pub enum TargetError {
     HiddenStep,
     /// Because of its escapes, parameters and slashes, servers may read the path or query in more ways than are
     /// examined.
-    #[error("servers may read the url in more than {READINGS_MAX} ways")]
+    #[error("url is ambiguous: it has more than {READINGS_MAX} possible readings")]
     TooManyReadings,
     /// The text is not a heap handle.
     #[error("not a heap handle such as 0x100000001")]
@@ -61,6 +61,6 @@ pub enum TargetError {
     #[error("target is neither an absolute path, a handle such as 0x100000001 nor a URL")]
     Form,
     /// The operation does not act on targets of this kind.
-    #[error("target is not of the kind that the operation is done to")]
+    #[error("the operation does not apply to this kind of target")]
     Kind,
 }

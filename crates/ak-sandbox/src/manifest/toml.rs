@@ -52,7 +52,7 @@ fn value(item: &Spanned<DeValue<'_>>) -> Result<Value, Misfit> {
             .map(Value::from)
             .ok_or_else(|| misfit("a finite number")),
         DeValue::Boolean(flag) => Ok(Value::Bool(*flag)),
-        DeValue::Datetime(_) => Err(misfit("a JSON type, which a date is not")),
+        DeValue::Datetime(_) => Err(misfit("a JSON type, found a date")),
         DeValue::Array(items) => Ok(Value::from(items.iter().map(value).collect::<Result<Vec<_>, _>>()?)),
         DeValue::Table(members) => table(members),
     }

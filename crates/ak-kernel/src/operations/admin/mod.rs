@@ -220,8 +220,7 @@ impl Kernel {
         })?;
         if policy.labels_sources() {
             // Accepting a table that has no effect would suggest a protection that does not exist.
-            let message =
-                "the policy is refused: this kernel does not carry `[[label]]` labels along with values yet";
+            let message = "the policy is refused: `[[label]]` tables are not supported yet: remove them";
             return Err(Failure::new(Code::PolicyInvalid, message));
         }
         self.agents.adopt(&policy);

@@ -8,7 +8,7 @@ pub(crate) fn find_error(value: &Value) -> Option<String> {
     let is_one = |name: &str| value.get(name).and_then(Value::as_str) == Some("error");
     let error = error.or_else(|| (is_one("object") || is_one("type")).then_some(value))?;
     let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
-    Some(message.unwrap_or("the server says that it failed and not why").to_owned())
+    Some(message.unwrap_or("the server reported an error without a message").to_owned())
 }
 
 /// Returns the error message of an event that is known to be an error, whatever its form.
