@@ -16,6 +16,13 @@ from authority_nanos import (
 )
 
 
+@pytest.mark.parametrize("operation", ["no such operation", "", "wirte"])
+def test_an_operation_that_does_not_exist_is_an_error(ak: AuthorityKernel, operation: str) -> None:
+    for ask in (ak.authorize, ak.authorize_details):
+        with pytest.raises(InvalidArgumentError, match="is no operation"):
+            ask(operation, "/x")
+
+
 @pytest.mark.parametrize(
     "operation, target, permitted",
     [
@@ -31,8 +38,7 @@ from authority_nanos import (
         ("read", "/a\0b", False),
         ("read", "\ud800", False),
         ("http.get", "https://exa mple.com/", False),
-        ("no such operation", "add", False),
-        ("", "", False),
+        ("execute", "", False),
     ],
 )
 def test_baseline_permits_nothing_outside(ak: AuthorityKernel, operation: str, target: str, permitted: bool) -> None:

@@ -173,5 +173,8 @@ fn a_name_that_is_not_utf8_is_listed_and_refused() {
     let list = members(kernel.call(Request::File(FileRequest::List { path: root.as_str().into() })));
     assert_eq!(list.to_json(), "{\"entries\":[{\"name\":\"caf\u{fffd}\",\"kind\":\"file\",\"utf8\":false}]}");
     let refused = kernel.call(read(&format!("{root}/caf\u{fffd}"))).unwrap_err();
-    assert!(refused.code == Code::NotFound && refused.message.contains("not UTF-8"), "{refused}");
+    assert!(
+        refused.code == Code::NotFound && refused.message.contains("names of files in requests are UTF-8"),
+        "{refused}"
+    );
 }

@@ -284,7 +284,7 @@ mod tests {
         std::fs::write(root.join("deep/file"), "x").unwrap();
         let walk_at_most = |entries_max| walk_some(&root, None, entries_max, &mut |_| false);
         assert!(!walk_at_most(2).unwrap());
-        assert!(walk_at_most(1).unwrap_err().to_string().contains("too much"));
+        assert!(walk_at_most(1).unwrap_err().to_string().contains("too many entries"));
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

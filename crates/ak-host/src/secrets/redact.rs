@@ -283,8 +283,8 @@ pub(crate) mod tests {
                 }
             }
         };
-        check("a*", "matches where nothing is");
-        check("\\b", "matches where nothing is");
+        check("a*", "matches the empty text");
+        check("\\b", "matches the empty text");
         check("(", "unclosed group");
         check("a+", "no longest match");
         check("secret: .*", "no longest match");
