@@ -348,7 +348,7 @@ fn tell_holder(failure: Failure, directory: &Path) -> Failure {
         None => String::from("another kernel has it open"),
     };
     let message =
-        format!("{who}; one kernel at a time uses a directory, several programs share one with `ak serve`");
+        format!("{who}; one kernel at a time uses a directory, several programs share one through ak serve");
     let failure = Failure { message, ..failure };
     match holder {
         Some(pid) => failure.with("pid", u64::from(pid)),
