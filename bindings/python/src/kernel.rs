@@ -4,11 +4,14 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use ak_host::{
-    Options,
+    Options, PolicyReport,
     ak_json::{Value, object},
-    ak_kernel::{AdminRequest, Code, Failure, Operation, Request},
+    ak_kernel::{AdminRequest, Code, Failure, Operation, Request, ak_policy::Lint},
 };
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::{
+    prelude::*,
+    types::{PyDict, PyList},
+};
 
 use crate::{
     argument::{Json, Path, Target},
@@ -61,7 +64,7 @@ impl AuthorityKernel {
         // The client reads the policy that it loads into a daemon.
         let policy = if options.url.is_some() { options.policy.take() } else { None };
         let session = Session::open(py, options)?;
-        policy.map_or(Ok(()), |policy| session.load_policy_file(py, &policy))?;
+        policy.map_or(Ok(Vec::new()), |policy| session.load_policy_file(py, &policy))?;
         Ok(AuthorityKernel { session })
     }
 
@@ -132,11 +135,18 @@ impl AuthorityKernel {
         self.session.call_json(
             py,
             || authorize(operation, target, args),
-            |py, details| dataclass(py, "AuthorizationDetails", &to_dict(py, as_object(py, &details)?)?),
+            |py, details| {
+                let fields = to_dict(py, as_object(py, &details)?)?;
+                let found = details.get("lints").and_then(Value::as_array);
+                let found: Vec<Lint> = found.into_iter().flatten().filter_map(Lint::from_value).collect();
+                fields.set_item("lints", lints(py, &found)?)?;
+                dataclass(py, "AuthorizationDetails", &fields)
+            },
         )
     }
 
-    /// Replaces the whole policy by the one in the file or the text. A policy with an error changes nothing.
+    /// Replaces the whole policy by the one in the file or the text, and returns warnings about its rules. A policy with an error
+    /// changes nothing.
     /// Owner only.
     #[pyo3(signature = (path=None, *, text=None))]
     fn load_policy<'py>(
@@ -155,16 +165,22 @@ impl AuthorityKernel {
                         "this looks like the text of a policy, not the path of one: load_policy(text=...)";
                     return Err(invalid_argument(py, message));
                 }
-                self.session.load_policy_file(py, file)?;
-                Ok(py.None().into_bound(py))
+                lints(py, &self.session.load_policy_file(py, file)?)
             }
-            (None, Some(text)) => self.session.call_no_reply(py, || {
-                Ok(Request::Admin(AdminRequest::PolicyLoad {
-                    text: text.0,
-                    base_dir: None,
-                    files: Default::default(),
-                }))
-            }),
+            (None, Some(text)) => {
+                let request = || {
+                    Ok(Request::Admin(AdminRequest::PolicyLoad {
+                        text: text.0,
+                        base_dir: None,
+                        files: Default::default(),
+                    }))
+                };
+                self.session.call(py, request, |py, reply| {
+                    let report =
+                        PolicyReport::from_outcome(Ok(reply)).map_err(|failure| raise(py, failure))?;
+                    lints(py, &report.lints)
+                })
+            }
             (Some(_), Some(_)) | (None, None) => Err(invalid_argument(py, "pass either path or text")),
         }
     }
@@ -240,4 +256,17 @@ impl AuthorityKernel {
 fn authorize(operation: Str, target: Target, args: Option<Json>) -> Result<Request, Failure> {
     let args = args.map(|args| args.value()).transpose()?;
     Ok(Request::Admin(AdminRequest::Authorize { operation: operation.0, target: target.0, args }))
+}
+
+/// A list of `Lint`.
+fn lints<'py>(py: Python<'py>, lints: &[Lint]) -> PyResult<Bound<'py, PyAny>> {
+    let list = PyList::empty(py);
+    for Lint { rule_id, kind, text } in lints {
+        let fields = PyDict::new(py);
+        fields.set_item("rule_id", rule_id)?;
+        fields.set_item("kind", kind.as_str())?;
+        fields.set_item("text", text)?;
+        list.append(dataclass(py, "Lint", &fields)?)?;
+    }
+    Ok(list.into_any())
 }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use ak_host::{
-    CancellationToken, Connection, INTERRUPT_POLL_MS, Options, ProcessIdentity,
+    CancellationToken, Connection, INTERRUPT_POLL_MS, Options, PolicyReport, ProcessIdentity,
     ak_json::Value,
-    ak_kernel::{Code, Failure, Outcome, Reply, Request},
+    ak_kernel::{Code, Failure, Outcome, Reply, Request, ak_policy::Lint},
 };
 use pyo3::prelude::*;
 
@@ -141,21 +141,22 @@ impl Session {
         connection.map_err(|failure| raise(py, failure))
     }
 
-    /// Replaces the policy by the one in a file. The kernel protects the policy's files from agents while the policy is
-    /// in force; a Python warning names each file that it cannot protect.
-    pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<()> {
+    /// Replaces the policy by the one in a file, and returns the lints. The kernel protects the policy's files from agents while
+    /// the policy is in force; a Python warning names each file that it cannot protect.
+    pub(crate) fn load_policy_file(&self, py: Python<'_>, path: &std::path::Path) -> PyResult<Vec<Lint>> {
         let path = path.to_owned();
-        let unprotected = with_signal_checks(py, |mut check| {
+        let report = with_signal_checks(py, |mut check| {
             let connection = self.shared.connection(reborrow(&mut check))?;
             on_worker_thread(check, move || connection.load_policy_file(&path), drop)?
         })?;
-        for path in unprotected.map_err(|failure| raise(py, failure))? {
+        let PolicyReport { unprotected, lints } = report.map_err(|failure| raise(py, failure))?;
+        for path in unprotected {
             let message =
                 format!("agents are not kept from {path}: it is not the same file on the kernel's machine");
             let message = std::ffi::CString::new(message).unwrap_or_default();
             PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyUserWarning>(), &message, 1)?;
         }
-        Ok(())
+        Ok(lints)
     }
 
     /// Sends a request, and returns the converted outcome, or a future of it. The interpreter is released while the

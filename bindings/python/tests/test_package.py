@@ -105,3 +105,8 @@ def test_the_reference_names_every_method_and_exception() -> None:
         assert f"`{name}" in reference, name
     for name, number, exception in _native.codes():
         assert re.search(rf"\| {number} \| `{name}` \| `{exception}` \|".replace("-", "[-\u2212]"), reference), name
+
+
+def test_an_exception_may_be_raised_with_a_message_alone() -> None:
+    error = authority_nanos.AuthorityKernelError("m")
+    assert (error.code, error.message, str(error)) == (0, "m", "m")

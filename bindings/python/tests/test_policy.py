@@ -197,3 +197,21 @@ def test_a_policy_includes_files_and_no_agent_reaches_them(ak: AuthorityKernel, 
     (root / "policy.toml").write_text('profiles = ["./none.toml"]\n')
     with pytest.raises(NotFoundError, match="none.toml"):
         ak.load_policy(str(root / "policy.toml"))
+
+
+def test_loading_a_policy_returns_warnings_about_its_rules(ak: AuthorityKernel, tmp_path: Path) -> None:
+    rule = '[[rule]]\nid = "r"\neffect = "permit"\noperation = "execute"\ntarget = "add"\nonly = ["/a", "/b", "/c"]\n'
+    assert ak.load_policy(text=rule + 'when.args."/a" = { max = 10 }') == []
+    never = ak.load_policy(text=rule + 'when.args."/c" = { max = 10 }')
+    assert [(lint.rule_id, lint.kind) for lint in never] == [("r", "unmeetable")]
+    assert str(never[0]) == "'r': never holds for the tool add: it has no argument 'c'"
+    file = tmp_path / "policy.toml"
+    file.write_text('[http]\nallow = ["GET http://10.0.0.0/8/**"]\n')
+    (lint,) = ak.load_policy(file)
+    assert (lint.kind, lint.rule_id) == ("address_range", "http.allow:GET http://10.0.0.0/8/**")
+    details = ak.authorize_details("http.get", "http://10.0.0.0/8/x")
+    assert details.authorized and details.lints == [lint]
+    worker = ak.agent("worker").authorize_details("http.get", "http://10.0.0.0/8/x")
+    assert worker.authorized and worker.lints == []
+    with pytest.raises(InvalidArgumentError):
+        ak.load_policy(text="[fs")

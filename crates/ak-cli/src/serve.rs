@@ -53,6 +53,9 @@ impl ServeCommand {
             Connection::open_with_progress(&options, &mut show_progress()).map_err(CommandError::failed)?;
         let server = Server::bind(&kernel, &self.socket, &token).map_err(CommandError::failed)?;
         let server = server.with_guests(self.guests);
+        for lint in kernel.lint_policy() {
+            eprintln!("warning: rule {lint}");
+        }
         eprintln!("listening on unix:{}", self.socket.display());
         let (sender, ended) = channel();
         if let Some(driver) = kernel.driver() {

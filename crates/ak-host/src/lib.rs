@@ -115,7 +115,7 @@ pub use call::{INTERRUPT_POLL_MS, OutcomeFuture, drive_interruptible};
 pub use config::CONFIG_BYTES_MAX;
 pub use config::options::Options;
 pub use config::pattern::REDACT_BUFFER_BYTES_MAX;
-pub use connection::policy_files::policy_request;
+pub use connection::policy_files::{PolicyReport, policy_request};
 pub use connection::remote::HELLO_REPLY_TIMEOUT_MS;
 pub use connection::{Connection, tool_files::tool_request};
 pub use daemon::hello::{HELLO_TIMEOUT_MS, owner_token};

@@ -53,7 +53,10 @@ fn a_policy_s_files_are_out_of_reach_after_a_restart() {
     let scratch = Scratch::new("policy-files");
     policy(&scratch);
     let kernel = durable(&scratch);
-    assert_eq!(kernel.load_policy_file(&scratch.join("policy.toml")).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        kernel.load_policy_file(&scratch.join("policy.toml")).unwrap().unprotected,
+        Vec::<String>::new()
+    );
     check_closed(&kernel, &scratch, &FILES);
     kernel.close();
     drop(kernel);
@@ -103,7 +106,10 @@ fn a_policy_that_is_loaded_over_a_socket_is_protected_where_it_is_the_same_file(
     policy(&scratch);
     let kernel = Connection::open(&Options::default()).unwrap();
     let client = over_a_socket(&kernel, &scratch);
-    assert_eq!(client.load_policy_file(&scratch.join("policy.toml")).unwrap(), Vec::<String>::new());
+    assert_eq!(
+        client.load_policy_file(&scratch.join("policy.toml")).unwrap().unprotected,
+        Vec::<String>::new()
+    );
     check_closed(&client, &scratch, &FILES);
     check_closed(&kernel, &scratch, &FILES);
 

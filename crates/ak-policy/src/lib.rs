@@ -117,7 +117,8 @@ pub use model::rule::Effect;
 pub use policy::Policy;
 pub use query::Query;
 pub use review::{
-    CaseFailure, Change, Direction, Explanation, Lint, LintKind, OtherRule, Recorder, TestReport,
+    CaseFailure, Change, Direction, Explanation, LINT_COMPARED_RULES_MAX, Lint, LintKind, OtherRule,
+    Recorder, TestReport,
 };
 pub use steps::Steps;
 pub use tables::{GrantTable, LimitReservation, LimitTable};

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that panics has failed")]
 
-use ak_policy::{Action, Direction, LintKind, Policy, Query, Recorder, Target};
+use ak_json::{Limits, Value};
+use ak_policy::{Action, Direction, LINT_COMPARED_RULES_MAX, LintKind, Policy, Query, Recorder, Target};
 use proptest::prelude::*;
 
 fn policy(text: &str) -> Policy {
@@ -19,7 +20,9 @@ macro_rules! examples {
             let report = policy.test(&cases).unwrap();
             assert!(report.failed.is_empty(), "{:#?}", report.failed);
             assert!(report.passed >= 10);
-            assert_eq!(policy.lint(), [], "an example is above suspicion");
+            // What an ask is for is to permit what no rule permits; that it is named so is no fault of an example.
+            let lints = policy.lint().into_iter().filter(|lint| lint.kind != LintKind::Widening);
+            assert_eq!(lints.collect::<Vec<_>>(), [], "an example is above suspicion");
             // As JSON it says the same.
             let again = Policy::parse(&policy.to_value().to_json(), None).unwrap();
             assert_eq!(again.test(&cases).unwrap(), report);
@@ -86,10 +89,9 @@ fn lint() {
     check_lint("[tools]\nallow = [\"*\"]", "tools.allow:*", LintKind::Broad);
     check_lint("[net]\nconnect = [\"ip:0.0.0.0/0:443\"]", "net.connect:ip:0.0.0.0/0:443", LintKind::Broad);
     check_lint(&rule("operation = \"*\"\ntarget = \"*\""), "r", LintKind::Broad);
-    let sql = "operation = \"execute\"\ntarget = \"sql\"\nwhen.args.\"/query\" = { starts = \"SELECT \" }";
+    let sql = "operation = \"execute\"\ntarget = \"sql\"\nonly = [\"/query\"]\nwhen.args.\"/query\" = { starts = \"SELECT \" }";
     check_lint(&rule(sql), "r", LintKind::Text);
-    let url =
-        "operation = \"execute\"\ntarget = \"fetch\"\nwhen.args.\"/url\" = { matches = \"https://a.com*\" }";
+    let url = "operation = \"execute\"\ntarget = \"fetch\"\nonly = [\"/url\"]\nwhen.args.\"/url\" = { matches = \"https://a.com*\" }";
     check_lint(&rule(url), "r", LintKind::LooseUrl);
     let fine =
         policy(&rule(&url.replace("matches", "format = \"url\", matches").replace("a.com*", "a.com/**")));
@@ -99,6 +101,104 @@ fn lint() {
     assert_eq!(policy("[tools]\nallow = [\"add\"]").lint(), []);
     check_lint("[agent.crew]\ntools.allow = [\"add\"]", "agent.crew.tools.allow:add", LintKind::Redundant);
     assert_eq!(policy("[agent.guest]\ntools.allow = [\"add\"]").lint(), []);
+}
+
+#[test]
+fn conditions_that_restrict_nothing_are_named() {
+    let send = "[[rule]]\nid = \"r\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"send\"\n";
+    let inside = "when.args.\"/to\" = { matches = \"*@example.com\", format = \"email\" }\nonly = [\"/to\", \"/body\"]\n";
+    assert_eq!(policy(&format!("{send}{inside}")).lint(), []);
+    for broad in ["send", "se*"] {
+        check_lint(&format!("[tools]\nallow = [{broad:?}]\n{send}{inside}"), "r", LintKind::Bypassed);
+    }
+    // Another agent's permit does not bypass it, and neither does one with a condition of its own.
+    let other = format!("[agent.mailer]\ntools.allow = [\"send\"]\n{send}{inside}");
+    assert_eq!(policy(&other).lint(), []);
+    let open = "when.args.\"/to\" = { matches = \"*@example.com\", format = \"email\" }";
+    check_lint(&format!("{send}{open}"), "r", LintKind::OpenArguments);
+    let text = policy(&format!("{send}{open}")).lint_rule("r").remove(0).text;
+    assert_eq!(text, "leaves all arguments but /to free: list those that may be there in 'only'");
+}
+
+#[test]
+fn asks_that_widen_are_named() {
+    let ask = "[[rule]]\nid = \"r\"\neffect = \"ask\"\noperation = \"execute\"\ntarget = \"pay\"\n";
+    check_lint(ask, "r", LintKind::Widening);
+    check_lint(&format!("[tools]\nallow = [\"look\"]\n{ask}"), "r", LintKind::Widening);
+    let above = format!("{ask}when.args.\"/amount\" = {{ min = 100 }}\n");
+    check_lint(&above, "r", LintKind::Widening);
+    for permits in ["pay", "p*"] {
+        assert_eq!(policy(&format!("[tools]\nallow = [{permits:?}]\n{above}")).lint(), []);
+    }
+}
+
+#[test]
+fn ranges_of_addresses_in_urls_are_named() {
+    let http = |url: &str| format!("[http]\nallow = [\"GET {url}\"]");
+    for (url, range) in [
+        ("http://10.0.0.0/8/**", "10.0.0.0/8"),
+        ("http://192.168.0.0/16", "192.168.0.0/16"),
+        ("http://[fd00::]/8/**", "[fd00::]/8"),
+    ] {
+        check_lint(&http(url), &format!("http.allow:GET {url}"), LintKind::AddressRange);
+        let text = policy(&http(url)).lint().remove(0).text;
+        assert!(text.starts_with(&format!("{range} looks like a range")), "{text}");
+    }
+    for url in
+        ["http://10.0.0.1/**", "http://10.0.0.1/64/**", "http://10.0.0.1/v1/8", "https://a.example/8/**"]
+    {
+        assert_eq!(policy(&http(url)).lint(), [], "{url}");
+    }
+}
+
+#[test]
+fn conditions_that_a_schema_rules_out_are_named() {
+    let schema = |text: &str| Value::parse(text.as_bytes(), &Limits::default()).unwrap();
+    let send = schema(
+        r#"{"properties":{"to":{"type":"string"},"n":{"type":"integer"},"any":{}},"additionalProperties":false}"#,
+    );
+    let open = schema(r#"{"properties":{"to":{"type":["string","array"]}}}"#);
+    let lint = |target: &str, when: &str, tools: &[(&str, &Value)]| {
+        let rule = format!(
+            "[[rule]]\nid = \"r\"\neffect = \"permit\"\noperation = \"execute\"\ntarget = {target:?}\nwhen.args.{when}"
+        );
+        let lints = policy(&rule).lint_tools(tools.iter().copied());
+        assert!(lints.iter().all(|lint| lint.kind == LintKind::Unmeetable && lint.rule_id == "r"));
+        lints.into_iter().map(|lint| lint.text).collect::<Vec<_>>()
+    };
+    let one = [("send", &send)];
+    let absent = "never holds for the tool send: it has no argument 'recipient'";
+    assert_eq!(lint("send", r#""/recipient" = { equals = "a" }"#, &one), [absent]);
+    assert_eq!(lint("s*", r#""/recipient/0" = { equals = "a" }"#, &one), [absent]);
+    let number = "never holds for the tool send: the argument 'n' is integer, and the condition wants string";
+    assert_eq!(lint("send", r#""/n" = { starts = "a" }"#, &one), [number]);
+    for when in [
+        r#""/to" = { starts = "a" }"#,
+        r#""/n" = { max = 3 }"#,
+        r#""/any" = { starts = "a" }"#,
+        r#""/recipient" = { equals = "a", optional = true }"#,
+        r#""/*" = { equals = "a" }"#,
+    ] {
+        assert_eq!(lint("send", when, &one), Vec::<String>::new(), "{when}");
+    }
+    // Of a tool that takes further arguments nothing is known, nor of one that is not registered.
+    assert_eq!(lint("mail", r#""/recipient" = { equals = "a" }"#, &one), Vec::<String>::new());
+    assert_eq!(lint("mail", r#""/recipient" = { equals = "a" }"#, &[("mail", &open)]), Vec::<String>::new());
+    assert_eq!(lint("mail", r#""/to" = { max = 1 }"#, &[("mail", &open)]).len(), 1);
+    // A rule about several tools may mean one of them.
+    let both = [("send", &send), ("mail", &open)];
+    assert_eq!(lint("*", r#""/recipient" = { equals = "a" }"#, &both), Vec::<String>::new());
+}
+
+#[test]
+fn a_policy_of_many_rules_is_linted_in_time() {
+    let paths: Vec<String> = (0..=LINT_COMPARED_RULES_MAX).map(|n| format!("\"/a/{n}\"")).collect();
+    let text = format!(
+        "[fs]\nread = [\"/a/**\", {}]\n[http]\nallow = [\"GET http://10.0.0.0/8/**\"]",
+        paths.join(", ")
+    );
+    let kinds: Vec<LintKind> = policy(&text).lint().iter().map(|lint| lint.kind).collect();
+    assert_eq!(kinds, [LintKind::AddressRange], "rules are not compared with each other any more");
 }
 
 /// One row: the changes from one policy to the other, each by its direction and a word of its text.

@@ -40,6 +40,7 @@ from .types import (
     EffectResponse,
     HttpResponse,
     InferenceRequest,
+    Lint,
     ToolCall,
     Verification,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "InferenceStream",
     "InvalidArgumentError",
     "LibakError",
+    "Lint",
     "NotFoundError",
     "OperationDeniedError",
     "OutOfMemoryError",

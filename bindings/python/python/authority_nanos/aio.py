@@ -9,6 +9,7 @@ import threading
 from typing import Any, Awaitable, Callable, Deque, List, Optional, Tuple, TypeVar
 
 from ._native import AuthorityKernel, Capability, InferenceStream
+from . import types as _types
 
 __all__ = ["AsyncAuthorityKernel", "AsyncCapability", "AsyncInferenceStream"]
 
@@ -139,10 +140,10 @@ class AsyncAuthorityKernel:
         """Grants an agent a capability."""
         return AsyncCapability(await (await self._session()).grant(*args, **options))
 
-    async def load_policy(self, *args: Any, **options: Any) -> None:
-        """Replaces the policy by the one in the file or the text."""
+    async def load_policy(self, *args: Any, **options: Any) -> "List[_types.Lint]":
+        """Replaces the policy by the one in the file or the text, and returns warnings about its rules."""
         kernel = await self._opened()
-        await _in_thread(lambda: kernel.load_policy(*args, **options))
+        return await _in_thread(lambda: kernel.load_policy(*args, **options))
 
     def inference_stream(self, *args: Any, **options: Any) -> "AsyncInferenceStream":
         """Returns the chunks of a model's answer, for ``async for``."""

@@ -47,10 +47,10 @@ class AuthorityKernelError(Exception):
         context: Optional[Dict[str, Any]] = None,
         denial: Optional[DenialInfo] = None,
     ) -> None:
-        if isinstance(code, str):  # raised as any exception is: with a message
-            code, message = 0, code
+        # A program may raise it as any exception is raised: with a message alone.
+        number, message = (0, code) if isinstance(code, str) else (code, message)
         super().__init__(message)
-        self.code = code
+        self.code = number
         self.message = message
         self.context = {} if context is None else context
         self.denial = denial

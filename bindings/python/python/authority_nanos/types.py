@@ -11,6 +11,7 @@ __all__ = [
     "EffectResponse",
     "HttpResponse",
     "InferenceRequest",
+    "Lint",
     "ToolCall",
     "Verification",
 ]
@@ -50,8 +51,21 @@ class DenialInfo:
 
 
 @dataclass(frozen=True)
+class Lint:
+    """A warning about one rule of a policy: the rule's id, the check that found it, and one sentence."""
+
+    rule_id: str
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"'{self.rule_id}': {self.text}"
+
+
+@dataclass(frozen=True)
 class AuthorizationDetails:
-    """The result of ``authorize_details``: the decision on a request that was not made."""
+    """The result of ``authorize_details``: the decision on a request that was not made. ``lints`` are warnings about the rule
+    that decided; an agent session gets none."""
 
     operation: str
     target: str
@@ -61,6 +75,7 @@ class AuthorizationDetails:
     reason: Optional[str] = None
     rule_id: Optional[str] = None
     suggestion: Optional[str] = None
+    lints: Sequence[Lint] = ()
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ use std::{path::PathBuf, sync::Arc};
 
 use ak_json::Value;
 use ak_kernel::{
-    AgentRequest, AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, Request, SessionId,
+    AdminRequest, AgentRequest, AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, Request,
+    SessionId,
 };
-use ak_policy::capability::CapId;
+use ak_policy::{Lint, capability::CapId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::ChunkSink,
     config::{self, HostFile, options::Options},
-    connection::policy_files::UnprotectedFiles,
+    connection::policy_files::{PolicyReport, UnprotectedFiles},
     driver::{Driver, DriverConfig, unsaved::SNAPSHOT_ENTRIES},
     effects::infer::routes::Routes,
     fs::{FileEffects, protected::Protected, roots::Roots},
@@ -80,6 +81,14 @@ impl Embedded {
         extras.add_to(self, self.driver.call_on_task(session, asked, chunks, stop).await?)
     }
 
+    /// The lints of the policy in force, those that the registered tools give among them.
+    pub(crate) fn lint_policy(&self) -> Vec<Lint> {
+        let Some((policy, tools)) = self.driver.policy_and_tools() else { return Vec::new() };
+        let mut lints = policy.lint();
+        lints.extend(policy.lint_tools(tools.iter().map(|(name, schema)| (&**name, schema))));
+        lints
+    }
+
     /// Returns the request with the verified capability, and what the host has to add to the kernel's reply.
     fn prepare(
         &self,
@@ -101,7 +110,8 @@ impl Embedded {
                 request.presenting(verified.inspect_err(|_| self.driver.count_throttled(Some(session)))?)
             }
         };
-        Ok((asked, ReplyExtras { token, unprotected }))
+        let loads_policy = matches!(asked.request(), Request::Admin(AdminRequest::PolicyLoad { .. }));
+        Ok((asked, ReplyExtras { token, loads_policy: loads_policy && is_owners, unprotected }))
     }
 
     /// Opens a session of the agent that holds the capability of `token`, within a task of the runtime. The caller must
@@ -160,6 +170,8 @@ fn host_config(kernel: &Kernel, options: &Options) -> Result<DriverConfig, Failu
 struct ReplyExtras {
     /// The capability whose token the caller requested; `None` for every other operation.
     token: Option<CapId>,
+    /// Whether the owner replaces the policy.
+    loads_policy: bool,
     unprotected: UnprotectedFiles,
 }
 
@@ -170,7 +182,11 @@ impl ReplyExtras {
                 told.insert("token", kernel.tokens.sign(capability)?);
                 Ok(Reply::Value(told.into()))
             }
-            (_, reply) => Ok(self.unprotected.report_in(reply)),
+            (_, Reply::Done) if self.loads_policy => {
+                Ok(PolicyReport { unprotected: self.unprotected.into_paths(), lints: kernel.lint_policy() }
+                    .into_reply())
+            }
+            (_, reply) => Ok(reply),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use ak_audit::{Disk, journal};
 use ak_kernel::{Code, Failure, Outcome, Request, SessionId};
+use ak_policy::Lint;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::{
     config::options::Options,
     connection::{
         embedded::Embedded,
-        policy_files::{policy_request, unprotected_paths},
+        policy_files::{PolicyReport, policy_request},
         remote::Client,
     },
     driver::Driver,
@@ -166,13 +167,17 @@ impl Connection {
     }
 
     /// Replaces the policy by the one in the file at `path` with the files that it includes. While the policy is in
-    /// force, the kernel's host protects those of these files that lie on its machine from every agent. Returns the
-    /// paths of the files that are not on its machine or differ from what was read.
+    /// force, the kernel's host protects those of these files that lie on its machine from every agent.
     ///
     /// # Errors
     /// When a file cannot be read, or the kernel refuses the policy; the policy in force then stays.
-    pub fn load_policy_file(&self, path: &Path) -> Result<Vec<String>, Failure> {
-        unprotected_paths(self.call(policy_request(path)?))
+    pub fn load_policy_file(&self, path: &Path) -> Result<PolicyReport, Failure> {
+        PolicyReport::from_outcome(self.call(policy_request(path)?))
+    }
+
+    /// The lints of the policy in force; none where the kernel is not in this process.
+    pub fn lint_policy(&self) -> Vec<Lint> {
+        self.embedded().map(|kernel| kernel.lint_policy()).unwrap_or_default()
     }
 
     /// Makes a request and waits for its outcome.

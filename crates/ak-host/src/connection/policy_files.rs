@@ -8,11 +8,11 @@ use std::{
     path::Path,
 };
 
-use ak_json::{Text, Value, object};
+use ak_json::{Object, Text, Value};
 use ak_kernel::{
     AdminRequest, Code, Failure, Outcome, POLICY_FILES_MAX, PolicyFile, PolicyFiles, Reply, Request,
 };
-use ak_policy::{Included, Loader, POLICY_BYTES_MAX, Policy, profile_path};
+use ak_policy::{Included, Lint, Loader, POLICY_BYTES_MAX, Policy, profile_path};
 
 use crate::fs::protected::Protected;
 
@@ -132,26 +132,43 @@ impl UnprotectedFiles {
         Ok(UnprotectedFiles(others))
     }
 
-    /// Adds the unprotected paths to the reply.
-    pub(crate) fn report_in(self, reply: Reply) -> Reply {
-        match reply {
-            Reply::Done if !self.0.is_empty() => {
-                let paths: Vec<Value> = self.0.into_iter().map(Value::from).collect();
-                Reply::Value(object! { "unprotected": paths })
-            }
-            reply => reply,
-        }
+    pub(crate) fn into_paths(self) -> Vec<String> {
+        self.0.iter().map(|path| String::from(&**path)).collect()
     }
 }
 
-/// Returns the paths that a reply lists as `unprotected`.
-pub(crate) fn unprotected_paths(outcome: Outcome) -> Result<Vec<String>, Failure> {
-    match outcome? {
-        Reply::Value(told) => {
-            let paths = told.get("unprotected").and_then(Value::as_array).cloned().unwrap_or_default();
-            Ok(paths.iter().filter_map(Value::as_str).map(String::from).collect())
+/// What loading a policy brought to light.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyReport {
+    /// The paths of the policy's files that are not on the kernel's machine, or differ there from what was read: agents are not
+    /// kept from them.
+    pub unprotected: Vec<String>,
+    /// Warnings about rules.
+    pub lints: Vec<Lint>,
+}
+
+impl PolicyReport {
+    /// The reply to a request that loaded a policy: nothing where there is nothing to report.
+    pub(crate) fn into_reply(self) -> Reply {
+        let mut told = Object::new();
+        if !self.unprotected.is_empty() {
+            told.insert("unprotected", self.unprotected.into_iter().map(Value::from).collect::<Vec<_>>());
         }
-        _ => Ok(Vec::new()),
+        if !self.lints.is_empty() {
+            told.insert("lints", self.lints.iter().map(Lint::to_value).collect::<Vec<_>>());
+        }
+        if told.is_empty() { Reply::Done } else { Reply::Value(told.into()) }
+    }
+
+    /// Reads what [`into_reply`](Self::into_reply) gave.
+    ///
+    /// # Errors
+    /// The failure of the request.
+    pub fn from_outcome(outcome: Outcome) -> Result<PolicyReport, Failure> {
+        let Reply::Value(told) = outcome? else { return Ok(PolicyReport::default()) };
+        let list = |name| told.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+        let unprotected = list("unprotected").iter().filter_map(Value::as_str).map(String::from).collect();
+        Ok(PolicyReport { unprotected, lints: list("lints").iter().filter_map(Lint::from_value).collect() })
     }
 }
 

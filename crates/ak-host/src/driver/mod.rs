@@ -242,6 +242,12 @@ impl Driver {
         self.state().ok().map(|state| state.kernel.policy().clone())
     }
 
+    /// The policy in force, and the registered tools with the schemas of their arguments; `None` where [`policy`](Self::policy)
+    /// is.
+    pub(crate) fn policy_and_tools(&self) -> Option<(Policy, Vec<(Text, Value)>)> {
+        self.state().ok().map(|state| (state.kernel.policy().clone(), state.kernel.tool_schemas()))
+    }
+
     /// Protects the file at `path` from every agent, whether it exists or not.
     ///
     /// # Errors

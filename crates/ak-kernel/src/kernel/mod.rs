@@ -8,7 +8,7 @@ pub(crate) mod record_size;
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::{Decision, Kind};
-use ak_json::{Text, object};
+use ak_json::{Text, Value, object};
 use ak_policy::{Policy, budget::Dimension};
 
 use crate::{
@@ -292,6 +292,11 @@ impl Kernel {
     /// The policy in force.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// The names of the registered tools, each with the JSON Schema of its arguments.
+    pub fn tool_schemas(&self) -> Vec<(Text, Value)> {
+        self.toolbox.schemas()
     }
 
     /// The absolute paths of the files on this machine that the policy in force was read from.

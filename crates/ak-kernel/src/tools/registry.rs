@@ -122,6 +122,12 @@ impl Toolbox {
         object! { "tools": rows.collect::<Vec<Value>>() }
     }
 
+    /// The names of the tools, each with the JSON Schema of its arguments.
+    pub(crate) fn schemas(&self) -> Vec<(Text, Value)> {
+        let schema = |tool: &Tool| (Text::from(tool.manifest().name.as_str()), tool.manifest().input.clone());
+        self.tools.values().map(|registered| schema(&registered.tool)).collect()
+    }
+
     /// The registered tools with their modules, for a snapshot.
     pub(crate) fn state(&self) -> Value {
         let rows = self.tools.values().map(|Registered { tool, env, module, .. }| {

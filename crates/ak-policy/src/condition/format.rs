@@ -141,6 +141,10 @@ enum Formed<'a> {
 
 impl<'a> Formed<'a> {
     fn read(format: Format, text: &'a str) -> Option<Self> {
+        // Programs cut such texts, or show another.
+        if text.contains(char::is_control) {
+            return None;
+        }
         match format {
             Format::Email => {
                 let (local, domain) = text.split_once('@')?;
@@ -215,6 +219,9 @@ mod tests {
         check(Format::Url, "https://example.com/x https://evil.com", false);
         check(Format::Url, "https://u:p@example.com/", false);
         check(Format::Url, "javascript:alert(1)", false);
+        for bad in ["/data/a\nb", "/data/\u{7}", "/data/\u{85}", "/data\t"] {
+            check(Format::Path, bad, false);
+        }
         check(Format::Path, "/data/x", true);
         check(Format::Path, "/data/../x", false);
         check(Format::Path, "/data/", false);

@@ -148,6 +148,30 @@ impl JsonType {
 }
 
 impl Test {
+    /// The types of JSON Schema that a value must have to pass; `None` where several kinds of values can.
+    pub(crate) fn json_type(&self) -> Option<&'static [&'static str]> {
+        const STRING: &[&str] = &["string"];
+        const NUMBER: &[&str] = &["number", "integer"];
+        match self {
+            Self::Matches(_) | Self::Starts(_) | Self::Format(_) => Some(STRING),
+            Self::Equals(Value::String(_)) => Some(STRING),
+            Self::In(choice) if !choice.mixed => Some(STRING),
+            Self::Min(_) | Self::Max(_) | Self::Equals(Value::Number(_)) => Some(NUMBER),
+            Self::Equals(Value::Bool(_)) | Self::Type(JsonType::Boolean) => Some(&["boolean"]),
+            Self::Type(JsonType::String) => Some(STRING),
+            Self::Type(JsonType::Number | JsonType::Integer) => Some(NUMBER),
+            Self::Type(JsonType::Null) => Some(&["null"]),
+            Self::Type(JsonType::Array) => Some(&["array"]),
+            Self::Type(JsonType::Object) => Some(&["object"]),
+            Self::Equals(Value::Null | Value::Array(_) | Value::Object(_))
+            | Self::In(_)
+            | Self::MaxLength(_)
+            | Self::Only(_)
+            | Self::Label(_)
+            | Self::From(_) => None,
+        }
+    }
+
     /// Tests a value. A value of a type that the test is not about leaves doubt, and so does a test for which the
     /// meter has too few steps.
     pub(super) fn on(

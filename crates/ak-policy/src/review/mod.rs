@@ -10,5 +10,5 @@ mod recorder;
 pub use diff::{Change, Direction};
 pub use expect::{CaseFailure, TestReport};
 pub use explain::{Explanation, OtherRule};
-pub use lint::{Lint, LintKind};
+pub use lint::{LINT_COMPARED_RULES_MAX, Lint, LintKind};
 pub use recorder::Recorder;
