@@ -17,7 +17,7 @@
 //! Besides a module for each command there are `run` (other programs), `source` (parsed Rust sources), `python` (a
 //! private environment), `ak` (the daemon) and `examples`.
 //!
-//! Imports: `nightly → test → {examples, fuzz, glossary, image} → run`
+//! Imports: `nightly → test → {dependencies, examples, fuzz, glossary, image} → run`
 //! Imports: `nightly → {bench, mutants, peer_modules} → run`
 //! Imports: `peer_modules → peers → run`
 //! Imports: `demo → examples`
@@ -28,6 +28,7 @@
 mod ak;
 mod bench;
 mod demo;
+mod dependencies;
 mod examples;
 mod fuzz;
 mod glossary;

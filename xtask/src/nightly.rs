@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::{
-    bench, fuzz, mutants, peer_modules, peers,
+    bench, dependencies, fuzz, mutants, peer_modules, peers,
     run::{Result, cargo, run},
     test,
 };
@@ -35,6 +35,8 @@ pub(crate) fn nightly() -> Result {
     test::with_vectors(&mut tests);
     let mut failed = Vec::new();
     failed.extend(run(&mut tests).err());
+    println!("==> advisories");
+    failed.extend(dependencies::advisories().err());
     println!("==> mutants of the gate");
     failed.extend(mutants::gate(None).err());
     println!("==> peers");

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Instant};
 
 use crate::{
-    ak, examples, fuzz, glossary, image, imports, python,
+    ak, dependencies, examples, fuzz, glossary, image, imports, python,
     run::{Result, cargo, root, run, target_dir},
 };
 
@@ -12,16 +12,18 @@ const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "ak-image"];
 
 type Stage = (&'static str, fn() -> Result);
 
-const STAGES: [Stage; 11] = [
+const STAGES: [Stage; 13] = [
     ("formatting", formatting),
     ("imports", imports::imports),
     ("glossary", glossary::check),
+    ("dependencies", dependencies::check),
     ("lints", lints),
     ("documentation", documentation),
     ("Rust tests", rust_tests),
     ("fuzz targets, a slice", fuzz::slice),
     ("bare-metal image", || image::image(None)),
     ("Python tests", python_tests),
+    ("packages", dependencies::package),
     ("examples, embedded", examples::embedded),
     ("examples, over a socket", examples::over_a_socket),
 ];

@@ -131,7 +131,7 @@ fn a_journal_that_does_not_follow_fails_where_it_is_wrong() {
     fails(b"AKJRNL01", "not a journal");
     fails(&journal[..8], "empty");
     fails(&journal[..journal.len() - 1], "not a journal stream from byte");
-    fails(&forge(journal), "is wrong");
+    fails(&forge(journal), "is invalid");
 }
 
 /// Boots the image with this journal as its module, if any; gives what it printed and QEMU's exit status.
