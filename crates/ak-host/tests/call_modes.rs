@@ -14,7 +14,8 @@ use ak_host::ak_kernel::{AdminRequest, AgentRequest, Code, FileRequest, Reply, R
 use ak_host::{CancellationToken, Connection, Options, OutcomeFuture};
 use support::{
     Scratch, embedded, over_a_socket,
-    silent::{Silent, start, wait, wait_until},
+    silent::{Silent, start, wait},
+    wait_until,
 };
 
 fn reserved(kernel: &Connection) -> u64 {

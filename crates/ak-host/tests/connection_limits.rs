@@ -19,7 +19,8 @@ use ak_host::{
 };
 use support::{
     Scratch, load,
-    silent::{Silent, start, wait, wait_until},
+    silent::{Silent, start, wait},
+    wait_until,
 };
 
 struct Daemon {

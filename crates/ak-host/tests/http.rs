@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use ak_host::ak_kernel::{AgentRequest, Code, Reply, Request};
 
-use support::{code, embedded, get, ok, redirect, web};
+use support::{code, embedded, get, late_web, ok, redirect, web};
 
 fn granting(ports: &[u16]) -> String {
     let list = |prefix: &str, suffix: &str| {
@@ -79,10 +79,7 @@ fn circular_redirects_end() {
 #[test]
 fn a_response_that_is_too_long_or_too_slow_fails() {
     let (long, _) = web(|_| ok(&"x".repeat(1001)));
-    let (slow, _) = web(|_| {
-        std::thread::sleep(std::time::Duration::from_secs(5));
-        ok("late")
-    });
+    let (slow, _release) = late_web();
     let kernel = embedded(&granting(&[long, slow]));
     assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{long}/")))), Code::BufferOverflow);
     assert_eq!(code(kernel.call(get(&format!("http://127.0.0.1:{slow}/")))), Code::Deadline);

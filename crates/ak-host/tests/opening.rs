@@ -4,10 +4,7 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::path::Path;
 
 use ak_host::ak_json::{Value, object};
 use ak_host::ak_kernel::{
@@ -15,13 +12,11 @@ use ak_host::ak_kernel::{
 };
 use ak_host::{Connection, JOURNAL_DIRECTORY, Options, SNAPSHOT_ENTRIES, VAULT_DIRECTORY};
 
-use support::Scratch;
+use support::{Scratch, wait_until};
 
 /// More bytes than a segment of the journal.
 const LARGE_REQUESTS: usize = 36;
 const LARGE_BYTES: usize = 2 << 20;
-/// How long the test waits for background work.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(state: &Path) -> Connection {
     Connection::open(&Options { state_dir: Some(state.to_owned()), ..Options::default() }).unwrap()
@@ -63,15 +58,6 @@ fn segments(state: &Path) -> Vec<std::path::PathBuf> {
     segments
 }
 
-/// Waits until `is_there` returns true; fails after [`PATIENCE`].
-fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_there() {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn entries_that_opening_left_unread_can_be_proven_and_verified() {
     let scratch = Scratch::new("unread");
@@ -110,7 +96,7 @@ fn damage_in_entries_that_opening_left_unread_stops_the_kernel() {
 
     let kernel = open(&state);
     let mut failure = None;
-    comes("the damage is found", || {
+    wait_until("the damage is found", || {
         failure = kernel.call(Request::Admin(AdminRequest::LastError)).err();
         failure.is_some()
     });
@@ -148,7 +134,7 @@ fn snapshots_are_kept_while_the_kernel_runs_and_shorten_the_next_start() {
     call(SNAPSHOT_ENTRIES - 1000);
     assert_eq!(kept(), 0);
     call(1000);
-    comes("a snapshot is kept", || kept() == 1);
+    wait_until("a snapshot is kept", || kept() == 1);
     call(100);
     // A process that ends without closing the kernel keeps no final snapshot.
     drop(kernel);

@@ -9,7 +9,8 @@ use ak_host::ak_kernel::Reply;
 use ak_host::{Connection, OutcomeFuture, RUNTIME_THREADS_MAX};
 use support::{
     Scratch, embedded, over_a_socket,
-    silent::{Silent, start, wait, wait_until},
+    silent::{Silent, start, wait},
+    wait_until,
 };
 
 /// Returns the names of this process's threads.

@@ -19,7 +19,7 @@ use ak_host::ak_kernel::{
 use ak_host::{Connection, Options, Server, owner_token};
 
 use sha2::{Digest as _, Sha256};
-use support::{Scratch, code, embedded, get, load, ok, web};
+use support::{Scratch, code, embedded, get, late_web, load, ok, wait_until, web};
 
 /// Maximum duration of anything that should end soon.
 const SOON: Duration = Duration::from_secs(20);
@@ -299,27 +299,16 @@ fn bytes_reserved(kernel: &Connection) -> u64 {
 }
 
 fn wait_for_effect(kernel: &Connection) {
-    wait_until(|| bytes_reserved(kernel) > 0);
+    wait_until("an effect is under way", || bytes_reserved(kernel) > 0);
 }
 
 fn wait_for_no_effect(kernel: &Connection) {
-    wait_until(|| bytes_reserved(kernel) == 0);
-}
-
-fn wait_until(holds: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !holds() {
-        assert!(started.elapsed() < SOON, "it never came to that");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_until("no effect is under way", || bytes_reserved(kernel) == 0);
 }
 
 #[test]
 fn one_agents_wall_time_ends_no_other_agents_effects() {
-    let (port, _) = web(|_| {
-        std::thread::sleep(Duration::from_millis(300));
-        ok("late")
-    });
+    let (port, release) = late_web();
     let kernel = embedded(&granting(port));
     let (hasty, patient) = (kernel.agent("hasty").unwrap(), kernel.agent("patient").unwrap());
     let dimension = ak_host::ak_kernel::ak_policy::budget::Dimension::WallTimeMs;
@@ -333,9 +322,11 @@ fn one_agents_wall_time_ends_no_other_agents_effects() {
     let url = format!("http://127.0.0.1:{port}/");
     std::thread::scope(|scope| {
         let first = scope.spawn(|| code(hasty.call(get(&url))));
-        wait_for_effect(&hasty);
-        assert!(matches!(patient.call(get(&url)), Ok(Reply::Http(_))), "the other has all the time it wants");
+        let second = scope.spawn(|| patient.call(get(&url)));
+        wait_for_effect(&patient);
         assert_eq!(first.join().unwrap(), Code::BudgetExceeded);
+        drop(release);
+        assert!(matches!(second.join().unwrap(), Ok(Reply::Http(_))), "the other has all the time it wants");
     });
 }
 

@@ -12,11 +12,36 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
+    time::{Duration, Instant},
 };
 
 use ak_host::ak_kernel::{AdminRequest, Code, HttpRequest, Outcome, Reply, Request};
 use ak_host::{Connection, Options, Server, owner_token};
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `is_so` returns true; fails after [`PATIENCE`].
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "not so after {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A web server whose answers wait until the sender is dropped: it is slower than any deadline, and keeps no test waiting.
+pub(crate) fn late_web() -> (u16, mpsc::Sender<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let (port, _) = web(move |_| {
+        let _ = released.lock().unwrap().recv();
+        ok("late")
+    });
+    (port, release)
+}
 
 /// A directory that is removed when the value is dropped.
 pub(crate) struct Scratch(PathBuf);

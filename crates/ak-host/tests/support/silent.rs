@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
 };
 
 use ak_host::ak_kernel::{HttpRequest, Outcome, Request};
@@ -59,14 +58,6 @@ impl Silent {
             response_bytes_max: 1_000,
             timeout_ms: 60_000,
         })
-    }
-}
-
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so() {
-        assert!(started.elapsed().as_secs() < 60, "not so after 60 s: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
