@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ak_host::{
     ak_json::object,
-    ak_kernel::{EntryStatus, LogVerifier, StoredBody, ToolReplay, export, outcome_to_value},
+    ak_kernel::{Code, EntryStatus, LogVerifier, StoredBody, ToolReplay, export, outcome_to_value},
 };
 use clap::Args;
 
@@ -43,7 +43,13 @@ impl ReplayCommand {
 
     pub(crate) fn run(self) -> Result<(), CommandError> {
         let bytes = match self.journal.is_dir() {
-            true => ak_host::read_journal(&self.journal).map_err(CommandError::failed)?.to_stream(),
+            true => match ak_host::read_journal(&self.journal) {
+                Ok(journal) => journal.to_stream(),
+                Err(failure) if failure.code == Code::LogCorrupt => {
+                    return Err(CommandError::invalid_journal(failure.message));
+                }
+                Err(failure) => return Err(CommandError::failed(failure)),
+            },
             false => std::fs::read(&self.journal)
                 .map_err(|error| CommandError::failed(format!("{}: {error}", self.journal.display())))?,
         };

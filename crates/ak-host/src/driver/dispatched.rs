@@ -59,8 +59,8 @@ impl DispatchedRequest {
                 }
                 Some(Event::Ended(outcome)) => return self.finish(outcome),
                 None => {
-                    let obsolete = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
-                    return self.finish(Err(obsolete));
+                    let failure = Failure::new(Code::UnknownOutcome, "the effect's driver is gone");
+                    return self.finish(Err(failure));
                 }
             }
         }

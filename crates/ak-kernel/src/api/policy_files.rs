@@ -45,7 +45,7 @@ impl PolicyFiles {
 
     /// Parses a policy with these files as its includes.
     pub(crate) fn parse(&self, text: &str, base_dir: Option<&str>) -> Result<Policy, PolicyError> {
-        Policy::parse_with(text, base_dir, &Came(self))
+        Policy::parse_with(text, base_dir, &IncludedFiles(self))
     }
 
     /// Checks the paths.
@@ -125,9 +125,9 @@ pub(crate) fn paths_from_value(value: &Value) -> Option<Vec<Text>> {
 }
 
 /// Finds an included file among the files that came with the policy.
-struct Came<'f>(&'f PolicyFiles);
+struct IncludedFiles<'f>(&'f PolicyFiles);
 
-impl Loader for Came<'_> {
+impl Loader for IncludedFiles<'_> {
     fn load(&self, name: &str, base_dir: Option<&str>) -> Result<Included, String> {
         let path = profile_path(base_dir, name)
             .ok_or("a relative include needs a policy that was loaded from a file")?;

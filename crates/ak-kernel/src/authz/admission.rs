@@ -19,7 +19,7 @@ pub(crate) struct Admission {
     /// Throttled requests by agent; `None` counts those without a known session.
     pub(crate) throttled_requests: BTreeMap<Option<AgentId>, u64>,
     /// Kernel time of the newest throttling record, in µs.
-    pub(crate) noted_us: u64,
+    pub(crate) recorded_us: u64,
 }
 
 /// A token bucket. The level is in millionths of a token, so that a rate in tokens per second adds a whole number
@@ -113,7 +113,7 @@ impl Admission {
     /// Kernel time at which the throttled requests are to be recorded, in µs; `None` if there are none.
     pub(crate) fn due_us(&self) -> Option<u64> {
         (!self.throttled_requests.is_empty())
-            .then(|| self.noted_us.saturating_add(THROTTLED_INTERVAL_MS * 1000))
+            .then(|| self.recorded_us.saturating_add(THROTTLED_INTERVAL_MS * 1000))
     }
 }
 

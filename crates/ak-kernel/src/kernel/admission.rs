@@ -107,7 +107,7 @@ impl Kernel {
 
     pub(crate) fn throttled(&mut self, now: &Now, turned: Throttled) {
         self.advance(now);
-        self.admission.noted_us = self.clock.elapsed.low_us;
+        self.admission.recorded_us = self.clock.elapsed.low_us;
         let agents = turned.0.iter().map(|(account, count)| {
             let agent = account.map(|account| self.agents.name(account));
             object! { "agent": agent, "turned_away": *count }

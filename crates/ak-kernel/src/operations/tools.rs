@@ -14,7 +14,7 @@ use crate::{
         code::Code,
         config::Config,
         effect::{Completion, Effect, FUEL, Spent},
-        fields::{FieldError, Fields, base64url, insert_some},
+        fields::{FieldError, Fields, base64url, env_field, insert_some},
         operation::ToolsOperation,
         prepared::{Prepared, Work},
         reply::{Failure, Reply},
@@ -224,19 +224,6 @@ impl Family for ToolsRequest {
         }
         used.push((Dimension::ToolCalls, 1));
         used
-    }
-}
-
-/// Reads the environment of a tool: names and values.
-fn env_field(fields: &mut Fields<'_>) -> Result<Vec<(Text, Text)>, FieldError> {
-    let wrong = || FieldError::new("args.env", "expected names and values that are strings");
-    match fields.optional("env") {
-        None => Ok(Vec::new()),
-        Some(Value::Object(members)) => {
-            let pairs = members.iter().map(|(name, value)| Some((name.clone(), value.as_text()?.clone())));
-            pairs.collect::<Option<_>>().ok_or_else(wrong)
-        }
-        Some(_) => Err(wrong()),
     }
 }
 

@@ -269,7 +269,7 @@ impl LogVerifier {
             return self.of_earlier_version(leaf, kept, snapshot);
         }
         let Some(body) = kept.body else {
-            self.lose_track();
+            self.lose_state();
             return EntryStatus::Opaque;
         };
         match &mut self.replay {
@@ -296,7 +296,7 @@ impl LogVerifier {
     }
 
     /// Records that the state is unknown from here on.
-    fn lose_track(&mut self) {
+    fn lose_state(&mut self) {
         let kernel = self.replay.take().and_then(|replay| replay.finish().ok());
         if let Some(Kernel { subjects, heap, .. }) = kernel {
             self.before = Some(Box::new(Before { subjects, heap }));

@@ -50,7 +50,7 @@ pub struct ToolRun {
 #[derive(Debug)]
 enum State {
     Running(Guest),
-    PreparedCompletion(Completion),
+    Ended(Completion),
 }
 
 struct Guest(Box<Run>);
@@ -79,7 +79,7 @@ impl ToolRun {
         let env = env.iter().map(|(name, value)| (&**name, &**value));
         let state = match Run::start(tool, input, limits) {
             Ok(run) => State::Running(Guest(Box::new(run.with_env(env)))),
-            Err(error) => State::PreparedCompletion(failed(&name, &error)),
+            Err(error) => State::Ended(failed(&name, &error)),
         };
         ToolRun { tool: name, state, called: false }
     }
@@ -89,7 +89,7 @@ impl ToolRun {
     pub fn step(&mut self) -> ToolStep {
         let run = match &mut self.state {
             State::Running(Guest(run)) => run,
-            State::PreparedCompletion(completion) => return ToolStep::Ends(completion.clone()),
+            State::Ended(completion) => return ToolStep::Ends(completion.clone()),
         };
         let completion = match run.step(SLICE_FUEL) {
             Ok(Step::Yield) => return ToolStep::Yields,
@@ -107,7 +107,7 @@ impl ToolRun {
             }
             Err(error) => failed(&self.tool, &error),
         };
-        self.state = State::PreparedCompletion(completion.clone());
+        self.state = State::Ended(completion.clone());
         ToolStep::Ends(completion)
     }
 
@@ -121,7 +121,7 @@ impl ToolRun {
             run.charge(said.get(FUEL).and_then(Value::as_u64).unwrap_or(0));
         }
         if let Err(error) = run.reply(reply) {
-            self.state = State::PreparedCompletion(failed(&self.tool, &error));
+            self.state = State::Ended(failed(&self.tool, &error));
         }
     }
 
@@ -129,7 +129,7 @@ impl ToolRun {
     pub fn give_up(&self, code: Code, reason: &str) -> Completion {
         let spent = match &self.state {
             State::Running(Guest(run)) => run.fuel(),
-            State::PreparedCompletion(_) => 0,
+            State::Ended(_) => 0,
         };
         let message = format!("tool {}: {reason}", self.tool);
         Completion::Failed { code, message, context: Object::new(), spent: Spent::from(spent) }

@@ -49,6 +49,9 @@ struct Inner {
     engine: Engine,
 }
 
+/// The bytes that each WebAssembly module begins with.
+const WASM_MAGIC: &[u8] = b"\0asm";
+
 impl Tool {
     /// Loads a module, whose SHA-256 must be the one in the manifest, and checks everything that can be checked
     /// before a run.
@@ -68,6 +71,10 @@ impl Tool {
             if let Some(path) = schema.as_str() {
                 return Err(ToolError::SchemaNotLoaded { which, path: path.to_string() });
             }
+        }
+        if !module.starts_with(WASM_MAGIC) {
+            let reason = "it is not WebAssembly, which begins with the bytes 00 61 73 6d";
+            return Err(ToolError::Invalid { reason: reason.into() });
         }
         let input = schema("input", &manifest.input)?;
         let output = schema("output", &manifest.output)?;

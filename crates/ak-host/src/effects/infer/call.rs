@@ -22,7 +22,7 @@ use crate::{
             error::InferError,
             formats::{
                 Stream, anthropic,
-                error::{ExportError, find_error},
+                error::{StreamError, find_error},
                 responses, usage,
             },
             outgoing::{self, InferJob},
@@ -289,14 +289,14 @@ impl<C: EffectContext> Call<'_, C> {
                 match self.stream.chunk(&event) {
                     Ok(chunk) => chunks.extend(chunk.map(|chunk| self.answer.add_chunk(&chunk, redactor))),
                     // An unreadable chunk is reported and counted by its length; the stream continues.
-                    Err(ExportError::Unreadable(reason)) => {
+                    Err(StreamError::Unreadable(reason)) => {
                         unread.get_or_insert_with(|| reason.clone());
                         let chunk =
                             object! { "error": object! { "type": "unreadable_chunk", "message": reason } };
                         let chunk = redactor.value(&chunk).unwrap_or(chunk);
                         chunks.push((chunk, self.answer.count_unreadable(event.data.len())));
                     }
-                    Err(ExportError::Reported(reason)) => {
+                    Err(StreamError::Reported(reason)) => {
                         broken = Err(HttpError::ServerError(reason));
                         break;
                     }

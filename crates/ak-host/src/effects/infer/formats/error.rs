@@ -19,7 +19,7 @@ pub(crate) fn error_message(event: &Value) -> String {
 }
 
 /// Why an event cannot be translated to a chunk.
-pub(crate) enum ExportError {
+pub(crate) enum StreamError {
     /// The event is malformed.
     Unreadable(String),
     /// The server reported an error.

@@ -9,7 +9,7 @@ use ak_json::{Limits, Value};
 
 use crate::{
     config::tables::ApiFormat,
-    effects::infer::formats::error::{ExportError, error_message, find_error},
+    effects::infer::formats::error::{StreamError, error_message, find_error},
     effects::infer::sse::Event,
 };
 
@@ -47,7 +47,7 @@ impl Stream {
     }
 
     /// Translates an event to a chunk; `None` when the event has none.
-    pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, ExportError> {
+    pub(crate) fn chunk(&mut self, event: &Event) -> Result<Option<Value>, StreamError> {
         let (kind, data) = (event.kind.as_str(), event.data.trim());
         if self.is_done() || data.is_empty() {
             return Ok(None);
@@ -61,28 +61,28 @@ impl Stream {
         let read = Value::parse(data.as_bytes(), &Limits::default());
         if kind == "error" {
             // An event of type `error` is an error, whatever its data.
-            return Err(ExportError::Reported(
+            return Err(StreamError::Reported(
                 read.map_or_else(|_| data.to_owned(), |value| error_message(&value)),
             ));
         }
-        let value = read.map_err(|error| ExportError::Unreadable(format!("a chunk is not JSON: {error}")))?;
+        let value = read.map_err(|error| StreamError::Unreadable(format!("a chunk is not JSON: {error}")))?;
         if value.as_object().is_none() {
             // Gemini sends its errors in a list.
             let error = value.as_array().and_then(|list| find_error(list.get(0)?));
             return Err(error.map_or_else(
-                || ExportError::Unreadable("a chunk is no object".into()),
-                ExportError::Reported,
+                || StreamError::Unreadable("a chunk is no object".into()),
+                StreamError::Reported,
             ));
         }
         // In the other formats the type of an event says whether it is an error.
         if (matches!(self, Self::Chat { .. }) || value.get("type").is_none())
             && let Some(error) = find_error(&value)
         {
-            return Err(ExportError::Reported(error));
+            return Err(StreamError::Reported(error));
         }
         match self {
-            Self::Responses(stream) => stream.event(&value).map_err(ExportError::Reported),
-            Self::Anthropic(stream) => stream.event(&value).map_err(ExportError::Reported),
+            Self::Responses(stream) => stream.event(&value).map_err(StreamError::Reported),
+            Self::Anthropic(stream) => stream.event(&value).map_err(StreamError::Reported),
             Self::Chat { .. } => Ok(Some(value)),
         }
     }
