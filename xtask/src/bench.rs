@@ -11,7 +11,10 @@ use crate::{
 };
 
 /// The benches, as packages of the workspace in `bench/`.
-pub(crate) const BENCHES: [&str; 7] = ["audit", "heap", "host", "policy", "sandbox", SCALE, STALL];
+pub(crate) const BENCHES: [&str; 8] = ["audit", "heap", "host", KERNEL, "policy", "sandbox", SCALE, STALL];
+
+/// The bench of one governed request in memory. Its rivals are measured from Python.
+const KERNEL: &str = "kernel";
 
 /// The bench of how long the requests of one agent delay another, for each seed in `fuzz/seeds`. It has no rivals.
 const STALL: &str = "stall";
@@ -31,7 +34,7 @@ pub(crate) fn bench(name: &str, save: bool) -> Result {
         return stall(&[]);
     }
     let mut bench = program(name);
-    if name != SCALE {
+    if ![SCALE, KERNEL].contains(&name) {
         bench.env("AK_BENCH_PYTHON", python::rivals()?);
     }
     let output =

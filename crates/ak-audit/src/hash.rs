@@ -1,6 +1,5 @@
 //! The three hashes of the log's format: leaf, node and commitment.
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256, block_api::compress256};
 
 /// A SHA-256 digest.
@@ -107,19 +106,78 @@ pub fn empty_root() -> Hash {
 
 /// `HMAC-SHA256(salt, digest)`, RFC 2104: commits an entry to a digest that cannot be guessed without the salt.
 ///
-/// For an absent value, entries hold [`ZERO_HASH`] instead of a commitment.
+/// For an absent value, entries hold [`ZERO_HASH`] instead of a commitment. Several commitments with one salt take one
+/// [`CommitmentKey`].
 #[must_use]
 pub fn commitment(salt: &[u8; 32], digest: &Hash) -> Hash {
-    // RFC 2104 pads a short key with zeros to the hash's block size.
-    let key: [u8; 64] = core::array::from_fn(|index| salt.get(index).copied().unwrap_or(0));
-    let mut mac = Hmac::<Sha256>::new(&key.into());
-    mac.update(digest);
-    mac.finalize().into_bytes().into()
+    CommitmentKey::new(salt).commit(digest)
+}
+
+/// A salt that is ready for commitments: the states of SHA-256 behind the two blocks of RFC 2104 that depend on the key alone.
+#[derive(Clone)]
+pub struct CommitmentKey {
+    inner: [u32; 8],
+    outer: [u32; 8],
+}
+
+impl core::fmt::Debug for CommitmentKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("CommitmentKey")
+    }
+}
+
+impl CommitmentKey {
+    /// The key of a salt.
+    #[must_use]
+    pub fn new(salt: &[u8; 32]) -> CommitmentKey {
+        let state = |pad: u8| {
+            // RFC 2104 pads a short key with zeros to the hash's block size.
+            let block: [u8; 64] = core::array::from_fn(|index| salt.get(index).copied().unwrap_or(0) ^ pad);
+            let mut state = INITIAL;
+            compress256(&mut state, &[block]);
+            state
+        };
+        CommitmentKey { inner: state(0x36), outer: state(0x5c) }
+    }
+
+    /// The commitment to a digest.
+    #[must_use]
+    pub fn commit(&self, digest: &Hash) -> Hash {
+        after_block(self.outer, &after_block(self.inner, digest))
+    }
+}
+
+/// SHA-256 of a message of 96 bytes, whose first block led to `state` and whose rest is `text`.
+fn after_block(mut state: [u32; 8], text: &Hash) -> Hash {
+    let mut last = [0; 64];
+    let (start, padding) = last.split_at_mut(32);
+    start.copy_from_slice(text);
+    if let Some(bit) = padding.first_mut() {
+        *bit = 0x80;
+    }
+    if let Some(bits) = padding.last_chunk_mut() {
+        *bits = (96 * 8u64).to_be_bytes();
+    }
+    compress256(&mut state, &[last]);
+    to_hash(state)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commitment_is_an_hmac() {
+        use hmac::{Hmac, KeyInit, Mac};
+        for (salt, digest) in
+            [([0; 32], [0; 32]), ([1; 32], [2; 32]), ([0xff; 32], [0x80; 32]), ([0x36; 32], [0x5c; 32])]
+        {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&salt).unwrap();
+            mac.update(&digest);
+            let expected: Hash = mac.finalize().into_bytes().into();
+            assert_eq!(commitment(&salt, &digest), expected);
+        }
+    }
 
     #[test]
     fn known_answers() {

@@ -106,7 +106,7 @@ pub use chain::{Chain, ChainError};
 pub use checkpoint::Checkpoint;
 pub use entry::leaf::Leaf;
 pub use entry::{Decision, ENTRY_BYTES_MAX, Entry, EntryError, FIXED_BYTES, Kind, MAGIC};
-pub use hash::{Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
+pub use hash::{CommitmentKey, Hash, ZERO_HASH, commitment, empty_root, leaf_hash, node_hash};
 pub use hash_engine::{Block, HashEngine};
 pub use journal::{Disk, DiskError, Genesis, Journal, JournalError, TileError};
 pub use log::{Log, LogFault, MissingRecord, Record, VerifyReport};

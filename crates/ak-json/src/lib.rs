@@ -82,6 +82,7 @@ pub use text::limits::{BYTES_MAX, DEPTH_MAX, Limits, MEMBERS_MAX, VALUES_MAX};
 pub use value::Value;
 pub use value::array::{Array, Items};
 pub use value::drop_queue::DropQueue;
+pub use value::json_len::string_len as json_string_len;
 pub use value::number::Number;
 pub use value::object::{Members, Object, ObjectBuilder};
 pub use value::text::Text;

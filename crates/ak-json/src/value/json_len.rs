@@ -1,7 +1,7 @@
 //! The length of strings in JSON text.
 
-/// The length in bytes of a string in quotes.
-pub(crate) fn string_len(text: &str) -> usize {
+/// The length in bytes of a string's JSON text, quotes and escapes included.
+pub fn string_len(text: &str) -> usize {
     let mut len = text.len().saturating_add(2);
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.get(plain_len(rest)..).and_then(<[u8]>::split_first) {

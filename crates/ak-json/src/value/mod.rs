@@ -147,11 +147,13 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 /// ```
 #[macro_export]
 macro_rules! object {
+    (@name $name:literal) => { $crate::Text::from_static($name) };
+    (@name $name:tt) => { $name };
     ($($name:tt : $value:expr),* $(,)?) => {{
         #[allow(unused_mut, reason = "no members, nothing to insert")]
         let mut object = $crate::ObjectBuilder::with_capacity(0usize $(+ { stringify!($name); 1 })*);
         $(#[allow(unused_parens, reason = "a name that is no literal stands in parentheses")]
-        object.insert($name, $value);)*
+        object.insert($crate::object!(@name $name), $value);)*
         $crate::Value::Object(object.finish())
     }};
 }

@@ -45,6 +45,12 @@ impl Text {
         Self(Repr::Short(SmolStr::new_static("")))
     }
 
+    /// The text of a program's own string, which is not copied.
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(text.len() < LONG_BYTES_MIN, "a long text is hashed once, and made by From");
+        Self(Repr::Short(SmolStr::new_static(text)))
+    }
+
     /// The string itself.
     pub fn as_str(&self) -> &str {
         match &self.0 {

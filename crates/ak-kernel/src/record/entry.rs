@@ -2,7 +2,7 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
-use ak_audit::{Decision, Entry, Integrity, Kind, Leaf};
+use ak_audit::{CommitmentKey, Decision, Entry, Integrity, Kind, Leaf};
 use ak_json::{Digest, Text, Value};
 use sha2::{Digest as _, Sha256};
 
@@ -117,9 +117,14 @@ impl Chain {
     ) -> Record {
         let used_entropy = about.used_entropy || input.draws();
         let body = input.to_value(now, clock.is_new_boot, used_entropy);
-        let commit = |salt: &[u8; 32], digest: Option<Digest>| match digest {
-            Some(digest) => ak_audit::commitment(salt, digest.as_bytes()),
+        let key = CommitmentKey::new(&about.salt);
+        let commit = |key: &CommitmentKey, digest: Option<Digest>| match digest {
+            Some(digest) => key.commit(digest.as_bytes()),
             None => [0; 32],
+        };
+        let reply = match *reply_salt == about.salt {
+            true => commit(&key, facts.reply),
+            false => commit(&CommitmentKey::new(reply_salt), facts.reply),
         };
         let seq = self.next_seq;
         let entry = Entry {
@@ -132,9 +137,9 @@ impl Chain {
             code: facts.code,
             cause: facts.cause.unwrap_or(seq),
             policy: *facts.policy.as_bytes(),
-            target: commit(&about.salt, facts.target.map(|target| Value::from(target).digest())),
-            request: commit(&about.salt, Some(body.digest())),
-            reply: commit(reply_salt, facts.reply),
+            target: commit(&key, facts.target.map(|target| Value::from(target).digest())),
+            request: commit(&key, Some(body.digest())),
+            reply,
             previous: *self.previous.as_bytes(),
             integrity: Integrity::Trusted,
             secrecy: Vec::new(),

@@ -4,7 +4,7 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use ak_audit::{Decision, Kind};
-use ak_json::{Limits, Object, ObjectBuilder, Text, Value, object};
+use ak_json::{Limits, Object, ObjectBuilder, Text, Value, json_string_len as string_len, object};
 
 use crate::{
     api::{
@@ -339,12 +339,17 @@ fn is_common(name: &str) -> bool {
 }
 
 impl<'e> Common<'e> {
-    /// The common members with their values.
-    fn members(&self) -> impl Iterator<Item = (&'static str, Value)> {
-        let (event, origin) = match self.event {
+    /// The event type, and who wrote the entry.
+    fn event_and_origin(&self) -> (&'e str, &'static str) {
+        match self.event {
             Some(event) => (event, "agent"),
             None => (self.operation.event(), "kernel"),
-        };
+        }
+    }
+
+    /// The common members with their values.
+    fn members(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let (event, origin) = self.event_and_origin();
         let values = [
             Some(self.seq.into()),
             Some(self.time_us.into()),
@@ -373,10 +378,26 @@ impl<'e> Common<'e> {
 
     /// The length of the JSON text of the entry with these details, in bytes.
     fn json_len(&self, details: &Object) -> usize {
+        let number = |number: u64| number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let (event, origin) = self.event_and_origin();
+        let values = [
+            Some(number(self.seq)),
+            Some(number(self.time_us)),
+            Some(string_len(event)),
+            Some(string_len(self.actor)),
+            Some(string_len(origin)),
+            Some(string_len(self.operation.name())),
+            Some(string_len(kind_name(self.kind))),
+            Some(self.target.map_or("null".len(), string_len)),
+            Some(string_len(stored_decision(self.decision))),
+            Some(number(self.code.unsigned_abs().into()) + usize::from(self.code < 0)),
+            self.rule.map(string_len),
+            self.cause.map(number),
+        ];
         // Each member has a name in quotes, a colon, and a comma or the closing brace; the opening brace is one
         // more.
-        let member = |len: usize, (name, value): (&str, Value)| len + name.len() + 4 + value.json_len();
-        let common = self.members().fold(1, member);
+        let members = COMMON.into_iter().zip(values).filter_map(|(name, len)| Some(name.len() + 4 + len?));
+        let common = members.fold(1, usize::saturating_add);
         match details.is_empty() {
             true => common,
             // Of the two braces of the details, one stands for the comma, the other for the entry's closing brace.
