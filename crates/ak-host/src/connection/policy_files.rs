@@ -160,7 +160,7 @@ impl PolicyReport {
         if told.is_empty() { Reply::Done } else { Reply::Value(told.into()) }
     }
 
-    /// Reads what [`into_reply`](Self::into_reply) gave.
+    /// Reads the report out of the outcome of a POLICY_LOAD.
     ///
     /// # Errors
     /// The failure of the request.
