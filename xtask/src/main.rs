@@ -4,6 +4,8 @@
 //! - `test [--llm]`: all checks and tests; with `--llm` only model calls, against a real server
 //! - `glossary [--fix]`: checks `docs/glossary.md` against the types that the crates export; with `--fix` it corrects files
 //! - `imports`: checks the imports of every crate against the directions that it states
+//! - `dependencies`: checks the dependencies against `deny.toml`
+//! - `packages`: packages the crates, and builds each from its package
 //! - `image [JOURNAL]`: builds the bare-metal image and boots it in QEMU
 //! - `fuzz [NAME [SECONDS]]`: fuzzes one target, or each in turn
 //! - `peers urls`: compares how nginx, httpd, Node, Python and Go read URLs with how policies judge them
@@ -53,6 +55,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                    with --llm model calls against a llama.cpp server, which is built and started
   glossary [--fix] check docs/glossary.md against the types that the crates export; with --fix correct the files in it
   imports          check the imports of every crate against the directions that its root file states
+  dependencies     check licences, bans and sources of the dependencies against deny.toml, with cargo-deny
+  packages         package the crates, and build each from its package
   image [JOURNAL]  build the bare-metal image and boot it in QEMU on a journal, or on its scripted session
   fuzz [NAME [S]]  fuzz one target, or each in turn, for S seconds (60)
   peers urls       compare what nginx, httpd, Node, Python and Go read in URLs with what policies say about them
@@ -78,6 +82,8 @@ fn main() -> ExitCode {
         ["glossary"] => glossary::check(),
         ["glossary", "--fix"] => glossary::fix(),
         ["imports"] => imports::imports(),
+        ["dependencies"] => dependencies::check(),
+        ["packages"] => dependencies::package(),
         ["image"] => image::image(None),
         ["image", journal] => image::image(Some(journal.as_ref())),
         ["fuzz"] => fuzz::fuzz(None, FUZZ_SECONDS),

@@ -70,6 +70,7 @@ def test_a_denial_suggests_a_rule_that_permits_the_request(ak: AuthorityKernel, 
     assert (denial.op, denial.target, denial.code) == ("fs.read", str(path), ErrorCode.POLICY_DENY)
     assert denial.operation == denial.op and denial.suggestion == denial.suggested_snippet
     assert ak.get_last_denial() == denial
+    assert denial.suggestion is not None and denial.suggestion.startswith("[[rule]]\n")
     ak.load_policy(text=denial.suggestion)
     assert ak.file_read(path) == b"secret"
     denied(lambda: ak.file_read(f"{path}x"))

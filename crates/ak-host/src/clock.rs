@@ -11,18 +11,19 @@ use std::{
 use ak_kernel::{Now, Time};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::entropy;
+
 /// The file in which Linux gives the id of the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How long an answer of the system about its wall clock is reused, in µs.
 const SYNCHRONISED_US: u64 = 1_000_000;
 
-/// Returns the times of the system's clocks, and 32 bytes from its random source.
+/// Returns the times of the system's clocks, and 32 random bytes.
 ///
 /// # Errors
 /// When the system has no random source; the kernel must not run without one.
 pub(crate) fn now() -> Result<Now, getrandom::Error> {
-    let mut entropy = [0; 32];
-    getrandom::fill(&mut entropy)?;
+    let entropy = entropy::draw()?;
     let uptime_us = uptime_us();
     Ok(Now { wall: wall(), boot: boot()?, uptime_us, synchronised: is_synchronised(uptime_us), entropy })
 }

@@ -72,7 +72,7 @@
 //!
 //! ## At the bottom
 //! `call` (how a caller waits, and where pieces of an answer go), `wire` (frames over a socket), `runtime` (the one
-//! runtime of a process), `fork` (which values a forked child must not use), `clock`, `random`, `fair_mutex`,
+//! runtime of a process), `fork` (which values a forked child must not use), `clock`, `entropy` (of the inputs), `random`, `fair_mutex`,
 //! `descriptors` (the limit on file descriptors), `trusted_file` (reads files that untrusted users cannot have
 //! written), `temp_file` (files that are written first and named afterwards).
 //!
@@ -80,12 +80,13 @@
 //!
 //! Imports: `daemon → connection → {driver, wire}`
 //! Imports: `driver → effects → {net, fs, secrets} → config → trusted_file`
-//! Imports: `driver → storage → {clock, descriptors, fair_mutex, fork, random}`
+//! Imports: `driver → storage → {clock, descriptors, fair_mutex, random}`
 //! Imports: `effects → call → runtime → fork`
 //! Imports: `daemon → {descriptors, random}`
 //! Imports: `net → runtime`
 //! Imports: `{fs, secrets} → temp_file`
 //! Imports: `secrets → random`
+//! Imports: `clock → entropy → fork`
 
 mod call;
 mod clock;
@@ -95,6 +96,7 @@ mod daemon;
 mod descriptors;
 mod driver;
 mod effects;
+mod entropy;
 mod fair_mutex;
 mod fork;
 mod fs;

@@ -253,7 +253,7 @@ proptest! {
             return Ok(());
         }
         let Some(snippet) = snippet else { return Ok(()) };
-        let widened = parse(&(text + &snippet));
+        let widened = parse(&format!("{text}\n{snippet}"));
         prop_assert_eq!(widened.decide(&query).decision, PolicyDecision::Permit);
         for other in &others {
             // Whoever stands below an agent that may do more, may do more if its own rules already let it.

@@ -1,9 +1,13 @@
 //! A kernel in this process as its sessions use it. Capability tokens are verified before a request is dispatched, and
 //! signed after the kernel's reply.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
-use ak_json::Value;
+use ak_json::{Object, Value};
 use ak_kernel::{
     AdminRequest, AgentRequest, AuthenticatedRequest, Code, Failure, Kernel, Outcome, Reply, Request,
     SessionId,
@@ -28,6 +32,8 @@ use crate::{
 pub(crate) struct Embedded {
     pub(crate) driver: Driver,
     tokens: Arc<CapabilityTokens>,
+    /// The lints of the policy, by the ids of rules, since it was loaded by this process.
+    lints: Arc<Mutex<BTreeMap<String, Vec<Lint>>>>,
 }
 
 impl Embedded {
@@ -50,7 +56,7 @@ impl Embedded {
             // A failed snapshot only makes the next start replay as many entries again.
             driver.start_snapshot();
         }
-        Ok(Embedded { driver, tokens: Arc::new(tokens) })
+        Ok(Embedded { driver, tokens: Arc::new(tokens), lints: Arc::default() })
     }
 
     /// Makes a request that presents the token `cap`, if there is one, and waits for its outcome. While it waits it
@@ -86,7 +92,24 @@ impl Embedded {
         let Some((policy, tools)) = self.driver.policy_and_tools() else { return Vec::new() };
         let mut lints = policy.lint();
         lints.extend(policy.lint_tools(tools.iter().map(|(name, schema)| (&**name, schema))));
+        let mut by_rule: BTreeMap<String, Vec<Lint>> = BTreeMap::new();
+        for lint in &lints {
+            by_rule.entry(lint.rule_id.clone()).or_default().push(lint.clone());
+        }
+        if let Ok(mut known) = self.lints.lock() {
+            *known = by_rule;
+        }
         lints
+    }
+
+    /// Adds to the answer of an AUTHORIZE the lints about the rule that decided, if there are any.
+    fn add_lints(&self, mut told: Object) -> Reply {
+        let rule = told.get("rule_id").and_then(Value::as_str).unwrap_or_default();
+        let found = self.lints.lock().ok().and_then(|known| known.get(rule).cloned());
+        if let Some(lints) = found {
+            told.insert("lints", lints.iter().map(Lint::to_value).collect::<Vec<_>>());
+        }
+        Reply::Value(told.into())
     }
 
     /// Returns the request with the verified capability, and what the host has to add to the kernel's reply.
@@ -111,7 +134,9 @@ impl Embedded {
             }
         };
         let loads_policy = matches!(asked.request(), Request::Admin(AdminRequest::PolicyLoad { .. }));
-        Ok((asked, ReplyExtras { token, loads_policy: loads_policy && is_owners, unprotected }))
+        let authorizes = matches!(asked.request(), Request::Admin(AdminRequest::Authorize { .. }));
+        let (loads_policy, authorizes) = (loads_policy && is_owners, authorizes && is_owners);
+        Ok((asked, ReplyExtras { token, loads_policy, authorizes, unprotected }))
     }
 
     /// Opens a session of the agent that holds the capability of `token`, within a task of the runtime. The caller must
@@ -172,6 +197,8 @@ struct ReplyExtras {
     token: Option<CapId>,
     /// Whether the owner replaces the policy.
     loads_policy: bool,
+    /// Whether the owner asks what would be decided: which rule decides, and what is doubtful about it, is the owner's to know.
+    authorizes: bool,
     unprotected: UnprotectedFiles,
 }
 
@@ -182,6 +209,7 @@ impl ReplyExtras {
                 told.insert("token", kernel.tokens.sign(capability)?);
                 Ok(Reply::Value(told.into()))
             }
+            (_, Reply::Value(Value::Object(told))) if self.authorizes => Ok(kernel.add_lints(told)),
             (_, Reply::Done) if self.loads_policy => {
                 Ok(PolicyReport { unprotected: self.unprotected.into_paths(), lints: kernel.lint_policy() }
                     .into_reply())

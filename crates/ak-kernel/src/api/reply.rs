@@ -466,7 +466,7 @@ pub(crate) fn outcome_facts(operation: Operation, outcome: &Outcome, known: Opti
         }
         (Operation::Authorize, Value::Object(members)) => {
             let mut members = members.clone();
-            for text in ["reason", "suggestion", "lints"] {
+            for text in ["reason", "suggestion"] {
                 members.remove(text);
             }
             members.into()

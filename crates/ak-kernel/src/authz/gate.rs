@@ -37,7 +37,7 @@ use crate::{
     },
     authz::query::{InvalidTarget, JudgedPart, PolicyQuery, QueryContext},
     models::provider_actions::{self, Act},
-    record::recorded::EarlierDecision,
+    record::{entry::trace_id, recorded::EarlierDecision},
 };
 
 /// Most steps that the decisions on one request may take together.
@@ -145,7 +145,8 @@ pub(crate) struct Gate<'k> {
     /// The log's id, for capabilities that are bound to one log.
     pub(crate) run: [u8; 16],
     pub(crate) clock: Clock,
-    pub(crate) trace_id: String,
+    /// The entry that the request will have; a denial is traced by it.
+    pub(crate) seq: u64,
     /// The decision of an earlier version whose journal is continued: the gate then repeats it and decides nothing.
     pub(crate) recorded: Option<&'k EarlierDecision>,
     /// What was computed from the request in advance.
@@ -641,7 +642,7 @@ impl Gate<'_> {
                 suggested_snippet: explanation.snippet.unwrap_or_default(),
                 rule_id: String::from(&*rule),
                 args_path: explanation.args_path.map(|path| path.to_string()).unwrap_or_default(),
-                trace_id: self.trace_id.clone(),
+                trace_id: trace_id(&self.run, self.seq),
                 timestamp: self.clock.wall.as_micros(),
             };
             (decided(ruled), Err(denied(code, denial)))
@@ -749,7 +750,7 @@ impl Gate<'_> {
             target: target.into(),
             reason,
             reason_code: code_name(code),
-            trace_id: self.trace_id.clone(),
+            trace_id: trace_id(&self.run, self.seq),
             timestamp: self.clock.wall.as_micros(),
             ..Denial::default()
         }

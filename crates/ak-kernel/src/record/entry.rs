@@ -1,6 +1,6 @@
 //! The records of inputs: entry, leaf and body.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
 
 use ak_audit::{CommitmentKey, Decision, Entry, Integrity, Kind, Leaf};
 use ak_json::{Digest, Text, Value};
@@ -156,6 +156,12 @@ impl Chain {
         body.write_json(&mut text);
         Record { seq, leaf, hash, body: text.into(), subjects: about.ids }
     }
+}
+
+/// Identifies an entry before it is written: the first 4 bytes of the run id, and its `seq`.
+pub(crate) fn trace_id(run: &[u8; 16], seq: u64) -> String {
+    let [a, b, c, d, ..] = run;
+    format!("{}-{seq}", hex::encode([*a, *b, *c, *d]))
 }
 
 /// The first 255 bytes of a rule id, the most that an entry can contain.

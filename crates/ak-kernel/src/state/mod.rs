@@ -4,7 +4,6 @@ use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
     format,
-    string::String,
     vec::Vec,
 };
 
@@ -242,7 +241,7 @@ impl Kernel {
             host_call: None,
             run: *self.chain.run(),
             clock: self.clock,
-            trace_id: trace_id(&self.chain),
+            seq: self.chain.next_seq(),
             recorded: self.recorded.as_ref(),
             prepared: &self.prepared,
             // An earlier version has enforced its own limits.
@@ -367,12 +366,6 @@ impl Kernel {
             self.subjects.forget_object(*handle);
         }
     }
-}
-
-/// Identifies the next entry: the first 4 bytes of the run id, and its `seq`.
-fn trace_id(chain: &Chain) -> String {
-    let [a, b, c, d, ..] = chain.run();
-    format!("{}-{}", hex::encode([*a, *b, *c, *d]), chain.next_seq())
 }
 
 impl PendingEffect {

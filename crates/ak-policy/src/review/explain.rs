@@ -173,7 +173,7 @@ fn literal_rule(agents: &[&str], action: Action, target: &Target) -> String {
     };
     let (operation, target) = (action.exact_name(), target.to_string());
     alloc::format!(
-        "\n[[rule]]\neffect = \"permit\"\noperation = \"{operation}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
+        "[[rule]]\neffect = \"permit\"\noperation = \"{operation}\"\ntarget = {{ literal = {} }}\nagent = {agent}\n",
         Quoted(&target)
     )
 }

@@ -3,12 +3,11 @@
 use alloc::{
     format,
     string::{String, ToString},
-    vec::Vec,
 };
 
 use ak_heap::Handle;
 use ak_json::{Text, Value, object};
-use ak_policy::{Action, GrantClock, Lint, Target, budget::Dimension};
+use ak_policy::{Action, GrantClock, Target, budget::Dimension};
 
 use ak_audit::Decision;
 
@@ -80,14 +79,10 @@ impl Kernel {
                 (decided, AuthorizationPreview { target: target.to_string(), ..denied })
             }
         };
-        // Which rule decided is the owner's to know, and so is what is doubtful about it.
-        let lints = if caller.is_owner() { self.policy.lint_rule(&foreseen.rule_id) } else { Vec::new() };
-        let lints: Vec<Value> = lints.iter().map(Lint::to_value).collect();
         let reply = Reply::Value(object! {
             "operation": operation.clone(), "target": foreseen.target, "authorized": foreseen.authorized,
             "capability_name": foreseen.capability_name, "ttl_ms": foreseen.ttl_us.map(|us| us / 1000),
             "reason": foreseen.reason, "rule_id": foreseen.rule_id, "suggestion": foreseen.suggestion,
-            "lints": lints,
         });
         (decided, reply)
     }
