@@ -44,7 +44,8 @@ pub(crate) fn package() -> Result {
     for name in PUBLISHED {
         let directory = format!("{name}-{}", env!("CARGO_PKG_VERSION"));
         let archive = target_dir().join(format!("package/{directory}.crate"));
-        run(command("tar").arg("-xzf").arg(&archive).arg("-C").arg(&unpacked))?;
+        // `-m`: cargo tells by their times which files changed, and those in packages are constant.
+        run(command("tar").arg("-xzmf").arg(&archive).arg("-C").arg(&unpacked))?;
         members += &format!("{directory:?}, ");
         patches += &format!("{name} = {{ path = {directory:?} }}\n");
     }
