@@ -498,3 +498,44 @@ fn an_explanation_names_the_rule_and_the_place() {
     assert_eq!(told.missing, Some(Action::FsRead));
     assert!(told.to_string().contains("target = { literal = \"/etc/passwd\" }"), "{told}");
 }
+
+/// Of the decisions on an agent and on its ancestor the more restrictive one counts, whichever of the two it is about.
+#[test]
+fn the_most_restrictive_decision_of_a_lineage_counts() {
+    // From the least restrictive to the most.
+    let decisions = [
+        (Some("permit"), PolicyDecision::Permit),
+        (Some("ask"), PolicyDecision::Ask),
+        (None, PolicyDecision::DefaultDeny),
+        (Some("forbid"), PolicyDecision::Forbid),
+    ];
+    let target = tool("x");
+    for (above, (effect_above, _)) in decisions.into_iter().enumerate() {
+        for (own, (effect_own, _)) in decisions.into_iter().enumerate() {
+            let rule = |agent: &str, effect: Option<&str>| {
+                effect.map_or(String::new(), |effect| {
+                    format!(
+                        "[[rule]]\neffect = {effect:?}\noperation = \"execute\"\ntarget = \"x\"\nagent = {agent:?}\n"
+                    )
+                })
+            };
+            let text = rule("crew", effect_above) + &rule("crew/w", effect_own);
+            let decided = policy(&text).decide(&Query::new("crew/w", Action::Execute, &target)).decision;
+            assert_eq!(decided, decisions[above.max(own)].1, "{effect_above:?} above {effect_own:?}");
+        }
+    }
+}
+
+#[test]
+fn links_are_followed_where_the_rule_that_permits_says_so() {
+    let target = Target::path("/data/x").unwrap();
+    let follows = |effect: &str, follow: &str| {
+        let rule = format!(
+            "[[rule]]\neffect = {effect:?}\noperation = \"fs.read\"\ntarget = \"/data/**\"\n{follow}"
+        );
+        policy(&rule).decide(&Query::new("main", Action::FsRead, &target)).follows_links()
+    };
+    assert!(follows("permit", "follow = \"beneath\""));
+    assert!(!follows("permit", ""));
+    assert!(!follows("forbid", ""));
+}
