@@ -40,7 +40,7 @@ fuzz_target!(|text: &str| {
         let Some(snippet) = told.snippet else { continue };
         // A TOML table cannot be appended to JSON.
         if !text.trim_start().starts_with('{') {
-            let widened = Policy::parse(&format!("{text}{snippet}"), Some("/base"));
+            let widened = Policy::parse(&format!("{text}\n{snippet}"), Some("/base"));
             let widened = widened.unwrap_or_else(|error| panic!("{error}\n{snippet}"));
             assert_eq!(widened.decide(&query).decision, PolicyDecision::Permit, "{snippet}");
         }

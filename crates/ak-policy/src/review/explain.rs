@@ -77,7 +77,7 @@ impl Policy {
         }
     }
 
-    /// A `[[rule]]` that permits exactly this operation on this target by this agent. Appended to the TOML text of
+    /// A `[[rule]]` that permits exactly this operation on this target by this agent. On lines of its own behind the TOML text of
     /// this policy, or of any other that denies the request by default, it makes the request pass, whatever
     /// characters the target contains.
     ///
