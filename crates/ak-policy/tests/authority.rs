@@ -539,3 +539,20 @@ fn links_are_followed_where_the_rule_that_permits_says_so() {
     assert!(!follows("permit", ""));
     assert!(!follows("forbid", ""));
 }
+
+/// A connection to an address may go to this address and port. Any other needs a permit of its own.
+#[test]
+fn a_connection_to_an_address_names_this_address_and_port() {
+    let policy = policy("");
+    let address = |text: &str| text.parse::<core::net::IpAddr>().unwrap();
+    let target = Target::addr(address("93.184.216.34"), 443);
+    let query = Query::new("main", Action::Connect, &target);
+    for (ip, port, allowed) in [
+        ("93.184.216.34", 443, true),
+        ("93.184.216.34", 80, false),
+        ("93.184.216.35", 443, false),
+        ("93.184.216.35", 80, false),
+    ] {
+        assert_eq!(policy.address_allowed(&query, address(ip), port), allowed, "{ip}:{port}");
+    }
+}
