@@ -556,3 +556,60 @@ fn a_connection_to_an_address_names_this_address_and_port() {
         assert_eq!(policy.address_allowed(&query, address(ip), port), allowed, "{ip}:{port}");
     }
 }
+
+/// Of equally restrictive decisions the outermost ancestor's is named, and a grant that several rest on is spent once.
+#[test]
+fn a_lineage_names_the_outermost_rule_and_each_grant_once() {
+    let target = tool("x");
+    let forbid = |id: &str, agent: &str| {
+        format!(
+            "[[rule]]\nid = {id:?}\neffect = \"forbid\"\noperation = \"execute\"\ntarget = \"x\"\nagent = {agent:?}\n"
+        )
+    };
+    let both = policy(&(forbid("a", "crew/w") + &forbid("b", "crew")));
+    let evaluation = both.decide(&Query::new("crew/w", Action::Execute, &target));
+    assert_eq!(evaluation.rule_id(), Some("b"));
+
+    let table = |policy: &Policy| {
+        let mut table = GrantTable::default();
+        table.load(policy, at(0));
+        table
+    };
+    let grants = |text: &str| {
+        let policy = policy(text);
+        let table = table(&policy);
+        let query = Query { grants: &table, ..Query::new("crew/w", Action::Execute, &target) };
+        policy.decide(&query).grants().count()
+    };
+    let grant = "[[capability]]\nname = \"x\"\nrate = \"1/h\"\n";
+    assert_eq!(grants(grant), 1);
+    let own = "[[rule]]\neffect = \"permit\"\noperation = \"execute\"\ntarget = \"x\"\nagent = \"crew/w\"\n";
+    assert_eq!(grants(&format!("{grant}{own}")), 1, "the ancestor's rests on it still");
+}
+
+/// Of grants that cannot be used, one whose rate is reached is named before one that has expired.
+#[test]
+fn a_reached_rate_is_named_before_an_expired_grant() {
+    let expired = "[[capability]]\nname = \"x\"\nexpires_minutes = 1\n";
+    let rated = "[[capability]]\nname = \"*\"\nrate = \"1/d\"\n";
+    let target = tool("x");
+    for text in [format!("{expired}{rated}"), format!("{rated}{expired}")] {
+        let policy = policy(&text);
+        let mut table = GrantTable::default();
+        table.load(&policy, at(0));
+        let now = at(2 * MINUTE_US);
+        let decide = |table: &GrantTable, elapsed| {
+            let query = Query { elapsed, grants: table, ..Query::new("main", Action::Execute, &target) };
+            policy.decide(&query).decision
+        };
+        policy.grants().iter().for_each(|grant| drop(table.spend(grant.id(), now)));
+        let decided = decide(&table, now);
+        assert!(matches!(decided, PolicyDecision::RateLimited { .. }), "{decided:?}: {text}");
+    }
+    let both = policy(&format!("{expired}{}", expired.replace("minutes = 1", "minutes = 2")));
+    let mut table = GrantTable::default();
+    table.load(&both, at(0));
+    let query =
+        Query { elapsed: at(3 * MINUTE_US), grants: &table, ..Query::new("main", Action::Execute, &target) };
+    assert_eq!(both.decide(&query).decision, PolicyDecision::Expired);
+}
