@@ -45,10 +45,13 @@ impl Text {
         Self(Repr::Short(SmolStr::new_static("")))
     }
 
-    /// The text of a program's own string, which is not copied.
-    pub const fn from_static(text: &'static str) -> Self {
-        assert!(text.len() < LONG_BYTES_MIN, "a long text is hashed once, and made by From");
-        Self(Repr::Short(SmolStr::new_static(text)))
+    /// The text of a program's own string. A short one is not copied.
+    pub fn from_static(text: &'static str) -> Self {
+        if text.len() < LONG_BYTES_MIN {
+            Self(Repr::Short(SmolStr::new_static(text)))
+        } else {
+            Self::from(text)
+        }
     }
 
     /// The string itself.

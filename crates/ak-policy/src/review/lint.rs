@@ -206,6 +206,10 @@ impl Policy {
 }
 
 impl Rule {
+    fn has_conditions_of(&self, other: &Rule) -> bool {
+        self.when == other.when && self.unless == other.unless && self.only == other.only
+    }
+
     /// Whether this rule applies to every request that `other` applies to; `false` when that cannot be decided.
     pub(crate) fn covers(&self, other: &Rule) -> bool {
         let unconditional = self.windows.is_empty()
@@ -217,22 +221,28 @@ impl Rule {
             let named = |agent: &PathGlob| self.agents.iter().any(|own| own.covers(agent));
             !other.agents.is_empty() && other.agents.iter().all(named)
         };
-        let targets = other.targets.iter().all(|target| {
-            let kinds = other.actions.iter().filter(|action| target.pattern.fits(action.kind()));
-            let fits: Vec<_> = kinds.map(Action::kind).collect();
-            self.targets
-                .iter()
-                .any(|own| own.pattern.covers(&target.pattern) && fits.iter().all(|k| own.pattern.fits(*k)))
-        });
+        let covers_targets = || {
+            other.targets.iter().all(|target| {
+                let kinds = other.actions.iter().filter(|action| target.pattern.fits(action.kind()));
+                let fits: Vec<_> = kinds.map(Action::kind).collect();
+                self.targets.iter().any(|own| {
+                    own.pattern.covers(&target.pattern) && fits.iter().all(|k| own.pattern.fits(*k))
+                })
+            })
+        };
         let actions = self.actions.intersection(other.actions) == other.actions;
-        let conditions = unconditional || self.body() == other.body();
         // Baseline rules do not apply to guests.
         let is_no_guest = |agent: &PathGlob| agent.as_literal().is_some_and(|name| !is_guest(name));
         let agents = agents
             && (self.source != Source::Baseline
                 || other.source == Source::Baseline
                 || !other.agents.is_empty() && other.agents.iter().all(is_no_guest));
-        conditions && (!self.owned || other.owned) && agents && actions && targets
+        // The bodies are compared last: to build them takes long, and few rules get so far.
+        (!self.owned || other.owned)
+            && agents
+            && actions
+            && covers_targets()
+            && (unconditional || self.has_conditions_of(other) && self.body() == other.body())
     }
 }
 
